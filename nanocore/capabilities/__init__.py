@@ -1,0 +1,1 @@
+"""One capability a file: its messages, results, driver ``Protocol`` and ``Info``."""

@@ -1,0 +1,14 @@
+"""Commands that a plugin adds to ``nano``; loaded only when they are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CliCommand:
+    """``nano <name>`` is the click command at ``module:attribute``; named in text, so that ``--help`` imports nothing."""
+
+    name: str
+    target: str
+    summary: str

@@ -1,0 +1,254 @@
+"""Instances, compute pools and nodes: what users ask of the core."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from nanocore.capabilities.hypervisor import ConsoleKind
+from nanocore.capabilities.placement import Decision
+from nanocore.contracts.listing import ListQuery, PageInfo
+from nanocore.contracts.operation import Operation
+from nanocore.ids import ComputePoolId, ImageId, InstanceId, NetworkId, NodeId
+from nanocore.model.compute_pool import ComputePool, Usage
+from nanocore.model.instance import GIB, DiskBytes, InstanceName, MemoryBytes, Vcpus
+from nanocore.model.node import Node
+from nanocore.wire import Command, Meta, Query, Result, field
+
+Description = Annotated[str, Meta(description="Free text", max_length=2000)]
+Tags = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(description="Labels", max_length=50)]
+
+
+class ListInstances(ListQuery, Query[PageInfo], frozen=True, kw_only=True):
+    """A page of instances."""
+
+    op: ClassVar[str] = "compute.list_instances"
+    permission: ClassVar[str | None] = "instance.read"
+
+
+class GetInstance(Query[PageInfo], frozen=True, kw_only=True):
+    """One instance, as a page of one."""
+
+    op: ClassVar[str] = "compute.get_instance"
+    permission: ClassVar[str | None] = "instance.read"
+
+    id: InstanceId
+
+
+class CreateInstance(Command[Operation], frozen=True, kw_only=True):
+    """Make an instance from a disk image, place it, and start it unless told not to."""
+
+    op: ClassVar[str] = "compute.create_instance"
+    permission: ClassVar[str | None] = "instance.create"
+
+    name: InstanceName
+    image_id: Annotated[ImageId, Meta(description="Disk image to clone the boot disk from")]
+    vcpus: Vcpus = 1
+    memory_bytes: MemoryBytes = 1 * GIB
+    disk_size_bytes: Annotated[
+        DiskBytes | None, Meta(description="Size of the boot disk; default and least: the image's virtual size")
+    ] = None
+    compute_pool_id: Annotated[ComputePoolId | None, Meta(description="Compute pool; default: the pool `default`")] = (
+        None
+    )
+    node_id: Annotated[NodeId | None, Meta(description="Cell to run on; default: placement chooses")] = None
+    network_id: Annotated[NetworkId | None, Meta(description="Network; default: the default network")] = None
+    description: Description = ""
+    tags: Tags = field(default_factory=list)
+    autostart: Annotated[bool, Meta(description="Start again whenever its cell starts")] = False
+    protected: Annotated[bool, Meta(description="Refuse to delete it while set")] = False
+    is_started: Annotated[bool, Meta(description="Start it once it is made")] = True
+    idempotency_key: Annotated[str | None, Meta(description="Set from the Idempotency-Key header")] = None
+
+
+class UpdateInstance(Command[PageInfo], frozen=True, kw_only=True):
+    """Change what is given; sizes change at the next start. The answer is the instance as a page of one."""
+
+    op: ClassVar[str] = "compute.update_instance"
+    permission: ClassVar[str | None] = "instance.update"
+    timeout_seconds: ClassVar[float] = 30
+
+    id: InstanceId
+    name: InstanceName | None = None
+    description: Description | None = None
+    vcpus: Vcpus | None = None
+    memory_bytes: MemoryBytes | None = None
+    tags: Tags | None = None
+    autostart: bool | None = None
+    protected: bool | None = None
+    expect_revision: Annotated[int | None, Meta(description="Set from the If-Match header")] = None
+
+
+class DeleteInstance(Command[Operation], frozen=True, kw_only=True):
+    """Cut its power, delete it with its disks, free its addresses."""
+
+    op: ClassVar[str] = "compute.delete_instance"
+    permission: ClassVar[str | None] = "instance.delete"
+
+    id: InstanceId
+    idempotency_key: str | None = None
+
+
+class ActOnInstance(Command[Operation], frozen=True, kw_only=True):
+    """A power action; ``stop`` asks the guest and forces it after ``grace_seconds``."""
+
+    op: ClassVar[str] = "compute.act_on_instance"
+    permission: ClassVar[str | None] = "instance.power"
+
+    id: InstanceId
+    action: Annotated[str, Meta(description="start, stop, power_off, reboot, reset, pause or resume")]
+    grace_seconds: Annotated[float, Meta(description="For stop: how long the guest may take", ge=0, le=3600)] = 60
+    idempotency_key: str | None = None
+
+
+class AttachConsole(Command[None], frozen=True, kw_only=True):
+    """Frontend to core, as a stream: connects it to the instance's screen or serial port, wherever it runs."""
+
+    op: ClassVar[str] = "compute.attach_console"
+    permission: ClassVar[str | None] = "instance.console"
+
+    id: InstanceId
+    kind: ConsoleKind
+
+
+class ListComputePools(ListQuery, Query[PageInfo], frozen=True, kw_only=True):
+    """A page of compute pools."""
+
+    op: ClassVar[str] = "compute.list_compute_pools"
+    permission: ClassVar[str | None] = "compute_pool.read"
+
+
+class GetComputePool(Query[ComputePool], frozen=True, kw_only=True):
+    """One compute pool."""
+
+    op: ClassVar[str] = "compute.get_compute_pool"
+    permission: ClassVar[str | None] = "compute_pool.read"
+
+    id: ComputePoolId
+
+
+class CreateComputePool(Command[ComputePool], frozen=True, kw_only=True):
+    """Make an empty compute pool."""
+
+    op: ClassVar[str] = "compute.create_compute_pool"
+    permission: ClassVar[str | None] = "compute_pool.create"
+
+    name: InstanceName
+    description: Description = ""
+
+
+class UpdateComputePool(Command[ComputePool], frozen=True, kw_only=True):
+    """Change what is given."""
+
+    op: ClassVar[str] = "compute.update_compute_pool"
+    permission: ClassVar[str | None] = "compute_pool.update"
+
+    id: ComputePoolId
+    name: InstanceName | None = None
+    description: Description | None = None
+    is_enabled: bool | None = None
+
+
+class DeleteComputePool(Command[None], frozen=True, kw_only=True):
+    """Delete an empty compute pool; the last one stays."""
+
+    op: ClassVar[str] = "compute.delete_compute_pool"
+    permission: ClassVar[str | None] = "compute_pool.delete"
+
+    id: ComputePoolId
+
+
+class AddCell(Command[ComputePool], frozen=True, kw_only=True):
+    """Put a cell into a compute pool (out of the one it was in)."""
+
+    op: ClassVar[str] = "compute.add_cell"
+    permission: ClassVar[str | None] = "compute_pool.update"
+    is_idempotent: ClassVar[bool] = True
+
+    id: ComputePoolId
+    node_id: NodeId
+
+
+class RemoveCell(Command[ComputePool], frozen=True, kw_only=True):
+    """Take a cell out of its compute pool; ``wrong_state`` while instances live on it."""
+
+    op: ClassVar[str] = "compute.remove_cell"
+    permission: ClassVar[str | None] = "compute_pool.update"
+    is_idempotent: ClassVar[bool] = True
+
+    id: ComputePoolId
+    node_id: NodeId
+
+
+class ListNodes(ListQuery, Query[PageInfo], frozen=True, kw_only=True):
+    """A page of nodes."""
+
+    op: ClassVar[str] = "compute.list_nodes"
+    permission: ClassVar[str | None] = "node.read"
+
+
+class GetNode(Query[Node], frozen=True, kw_only=True):
+    """One node."""
+
+    op: ClassVar[str] = "compute.get_node"
+    permission: ClassVar[str | None] = "node.read"
+
+    id: NodeId
+
+
+class ActOnNode(Command[Node], frozen=True, kw_only=True):
+    """Enable or disable a cell for new instances."""
+
+    op: ClassVar[str] = "compute.act_on_node"
+    permission: ClassVar[str | None] = "node.update"
+
+    id: NodeId
+    action: Annotated[str, Meta(description="enable or disable")]
+
+
+class DeleteNode(Command[None], frozen=True, kw_only=True):
+    """Revoke a node; ``wrong_state`` while instances live on it, and for the core itself."""
+
+    op: ClassVar[str] = "compute.delete_node"
+    permission: ClassVar[str | None] = "node.delete"
+
+    id: NodeId
+
+
+class Problem(Result, frozen=True, kw_only=True):
+    """Something that a person should look at."""
+
+    kind: str
+    id: str
+    text: str
+
+
+class SystemOverview(Result, frozen=True, kw_only=True):
+    """The zone at a glance. Before login only ``name`` and ``version``."""
+
+    name: str
+    version: str
+    zone: str
+    features: list[str]
+    usage: Usage
+    instances: int
+    instances_running: int
+    nodes: int
+    nodes_online: int
+    images: int
+    problems: list[Problem] = field(default_factory=list)
+
+
+class GetSystemOverview(Query[SystemOverview], frozen=True, kw_only=True):
+    """The zone at a glance."""
+
+    op: ClassVar[str] = "compute.get_system_overview"
+    permission: ClassVar[str | None] = "system.read"
+
+
+class GetPlacement(Query[Decision], frozen=True, kw_only=True):
+    """Why an instance is where it is."""
+
+    op: ClassVar[str] = "compute.get_placement"
+    permission: ClassVar[str | None] = "instance.read"
+
+    id: InstanceId

@@ -1,0 +1,326 @@
+"""Running guests: what a hypervisor driver promises, and the commands by which the core asks a cell.
+
+The cell's ``agent`` plugin turns the commands into driver calls. Every command is idempotent: doing it twice, or for
+a domain that is already as wanted, succeeds. The suite ``nanocore.testing.hypervisor_suite`` proves a driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from nanocore.ids import InstanceId, NodeId, StepKey, VolumeId
+from nanocore.model.instance import InstanceUsage, ObservedState
+from nanocore.wire import Command, Event, Query, Result, Struct, field
+
+
+class ConsoleKind(StrEnum):
+    """Screen (RFB) or serial (raw bytes)."""
+
+    SCREEN = "screen"
+    SERIAL = "serial"
+
+
+class DiskSpec(Struct, frozen=True, kw_only=True):
+    """A disk of a guest, as the hypervisor driver gets it from the agent."""
+
+    volume_id: VolumeId
+    path: str
+    """Absolute path, or another address that the storage driver's ``Info`` promises."""
+    format: str
+    is_boot: bool = False
+
+
+class NicSpec(Struct, frozen=True, kw_only=True):
+    """A network card of a guest: the hypervisor is only given a bridge's name."""
+
+    id: str
+    mac: str
+    bridge: str
+
+
+class GuestSpec(Struct, frozen=True, kw_only=True):
+    """Everything a hypervisor driver needs to define a guest; holds no policy."""
+
+    id: InstanceId
+    name: str
+    vcpus: int
+    memory_bytes: int
+    disks: list[DiskSpec]
+    nics: list[NicSpec]
+    step_key: StepKey
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """One guest as the driver sees it. ``is_managed`` is false for domains that Nano did not make."""
+
+    id: InstanceId
+    name: str
+    state: ObservedState
+    reason: str | None = None
+    is_managed: bool = True
+    step_key: StepKey | None = None
+    vcpus: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorInfo:
+    """Facts that a caller may branch on."""
+
+    name: str
+    accelerator: str
+    """``kvm``, ``tcg`` or ``sim``."""
+    accelerator_reason: str
+    """Why it is not ``kvm``, or empty."""
+    can_pause: bool = True
+    has_screen: bool = True
+    has_serial: bool = True
+    has_statistics: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostUsage:
+    """What the cell has and uses, as a hypervisor driver can tell."""
+
+    cores: int
+    cpu_percent: float
+    memory_bytes: int
+    memory_used_bytes: int
+
+
+class Console(Protocol):
+    """An open connection to a guest's screen or serial port."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes; empty when the guest is gone."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes to the guest."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. Safe to call twice."""
+        ...
+
+
+class HypervisorDriver(Protocol):
+    """Declared by ``nano_hypervisor_drivers``; one is picked by ``[agent] hypervisor``.
+
+    Every call raises ``not_found`` for an unknown guest, ``wrong_state`` where the state forbids it,
+    ``unavailable`` while the hypervisor can't be reached (and reconnects by itself), ``unsupported`` where ``info``
+    says so.
+    """
+
+    name: str
+
+    @property
+    def info(self) -> HypervisorInfo:
+        """Return the facts; complete after ``open``."""
+        ...
+
+    async def open(self, on_change: Callable[[Observed], None]) -> None:
+        """Connect and probe; call ``on_change`` on the loop at every state change of a guest, seen or missed."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the hypervisor; guests run on."""
+        ...
+
+    async def define(self, spec: GuestSpec) -> None:
+        """Make the guest known, or change it (from its next start on if it runs)."""
+        ...
+
+    async def delete(self, id: InstanceId) -> None:
+        """Cut its power if it runs and forget it; an absent guest is no error. Its disks stay."""
+        ...
+
+    async def start(self, id: InstanceId) -> None:
+        """Start it; a running one is no error."""
+        ...
+
+    async def shut_down(self, id: InstanceId) -> None:
+        """Ask the guest to power off (ACPI) and return at once; a stopped one is no error."""
+        ...
+
+    async def power_off(self, id: InstanceId) -> None:
+        """Cut its power; a stopped one is no error."""
+        ...
+
+    async def reboot(self, id: InstanceId) -> None:
+        """Ask the guest to reboot; ``wrong_state`` unless it runs."""
+        ...
+
+    async def reset(self, id: InstanceId) -> None:
+        """Press its reset button; ``wrong_state`` unless it runs."""
+        ...
+
+    async def pause(self, id: InstanceId) -> None:
+        """Stop its processors; a paused one is no error."""
+        ...
+
+    async def resume(self, id: InstanceId) -> None:
+        """Let its processors go on; a running one is no error."""
+        ...
+
+    async def get(self, id: InstanceId) -> Observed:
+        """Return what is seen of one guest."""
+        ...
+
+    async def list(self) -> list[Observed]:
+        """Return every guest, Nano's and others'; cheap."""
+        ...
+
+    async def usage(self, ids: Sequence[InstanceId]) -> dict[InstanceId, InstanceUsage]:
+        """Return the last rates of running guests; costs some ms a guest."""
+        ...
+
+    async def host_usage(self) -> HostUsage:
+        """Return what the cell has and uses."""
+        ...
+
+    async def open_console(self, id: InstanceId, kind: ConsoleKind) -> Console:
+        """Connect to a running guest's screen or serial port."""
+        ...
+
+
+class DefineDisk(Struct, frozen=True, kw_only=True):
+    """A disk in ``DefineGuest``: the cell finds its path."""
+
+    volume_id: VolumeId
+    is_boot: bool = False
+
+
+class DefineNic(Struct, frozen=True, kw_only=True):
+    """A network card in ``DefineGuest``: the cell finds its bridge."""
+
+    id: str
+    mac: str
+    network_id: str
+
+
+class DefineGuest(Command[None], frozen=True, kw_only=True):
+    """Core to cell: make the guest known from volumes and ports that exist there."""
+
+    op: ClassVar[str] = "hypervisor.define_guest"
+    timeout_seconds: ClassVar[float] = 60
+    is_idempotent: ClassVar[bool] = True
+
+    step_key: StepKey
+    id: InstanceId
+    name: str
+    vcpus: int
+    memory_bytes: int
+    disks: list[DefineDisk] = field(default_factory=list)
+    nics: list[DefineNic] = field(default_factory=list)
+
+
+class DeleteGuest(Command[None], frozen=True, kw_only=True):
+    """Core to cell: cut power and forget; absent is fine."""
+
+    op: ClassVar[str] = "hypervisor.delete_guest"
+    timeout_seconds: ClassVar[float] = 60
+    is_idempotent: ClassVar[bool] = True
+
+    step_key: StepKey
+    id: InstanceId
+
+
+class PowerAction(StrEnum):
+    """What ``ChangePower`` does."""
+
+    START = "start"
+    SHUT_DOWN = "shut_down"
+    POWER_OFF = "power_off"
+    REBOOT = "reboot"
+    RESET = "reset"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+class ChangePower(Command[Observed], frozen=True, kw_only=True):
+    """Core to cell: one driver call by name; replies with what is seen afterwards."""
+
+    op: ClassVar[str] = "hypervisor.change_power"
+    timeout_seconds: ClassVar[float] = 120
+    is_idempotent: ClassVar[bool] = True
+
+    step_key: StepKey
+    id: InstanceId
+    action: PowerAction
+
+
+class GetGuest(Query[Observed], frozen=True, kw_only=True):
+    """Core to cell: what is seen of one guest."""
+
+    op: ClassVar[str] = "hypervisor.get_guest"
+
+    id: InstanceId
+
+
+class OpenConsole(Command[None], frozen=True, kw_only=True):
+    """Core to cell, as a stream: connects it to the guest's screen or serial port."""
+
+    op: ClassVar[str] = "hypervisor.open_console"
+
+    id: InstanceId
+    kind: ConsoleKind
+
+
+class CellReport(Struct, frozen=True, array_like=True):
+    """What a cell says every 2 s; array-encoded, fields are only appended."""
+
+    cores: int = 0
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    memory_used_bytes: int = 0
+    disk_bytes: int = 0
+    disk_used_bytes: int = 0
+    accelerator: str = ""
+    accelerator_reason: str = ""
+    usage: dict[str, InstanceUsage] = {}
+    cached_images: list[str] = []
+
+
+class CellReported(Event, frozen=True, kw_only=True):
+    """Cell to core, every 2 s."""
+
+    op: ClassVar[str] = "cell.reported"
+
+    report: CellReport
+
+
+class GuestObserved(Event, frozen=True, kw_only=True):
+    """Cell to core, at every state change."""
+
+    op: ClassVar[str] = "guest.observed"
+
+    guest: Observed
+
+
+class Inventory(Result, frozen=True, kw_only=True):
+    """Everything that really is on a cell."""
+
+    guests: list[Observed]
+    volumes: list[VolumeId]
+    ports: list[str]
+    """Ids of network cards that have a port."""
+    report: CellReport
+
+
+class GetInventory(Query[Inventory], frozen=True, kw_only=True):
+    """Core to cell: sent whenever the cell (re)connects, for reconciliation."""
+
+    op: ClassVar[str] = "hypervisor.get_inventory"
+    timeout_seconds: ClassVar[float] = 30
+
+
+class AgentReady(Event, frozen=True, kw_only=True):
+    """Cell to core: the drivers are open (again); ask for the inventory."""
+
+    op: ClassVar[str] = "agent.ready"
+
+    node_id: NodeId

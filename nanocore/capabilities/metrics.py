@@ -1,0 +1,38 @@
+"""History of nodes and instances."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from nanocore.wire import Meta, Query, Result, field
+
+
+class Series(Result, frozen=True, kw_only=True):
+    """Aligned samples: ``times`` in seconds since 1970, one value or ``None`` for each in every series."""
+
+    step_seconds: float
+    times: list[float] = field(default_factory=list)
+    series: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+class _MetricsQuery(Query[Series], frozen=True, kw_only=True):
+    id: str
+    from_: Annotated[float | None, Meta(description="Start, seconds since 1970; default: an hour ago")] = field(
+        default=None, name="from"
+    )
+    to: Annotated[float | None, Meta(description="End, seconds since 1970; default: now")] = None
+    step: Annotated[float | None, Meta(description="Wanted distance of samples in seconds", ge=1)] = None
+
+
+class GetInstanceMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
+    """Use of one instance over time."""
+
+    op: ClassVar[str] = "metrics.get_instance_metrics"
+    permission: ClassVar[str | None] = "instance.read"
+
+
+class GetNodeMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
+    """Use of one node over time."""
+
+    op: ClassVar[str] = "metrics.get_node_metrics"
+    permission: ClassVar[str | None] = "node.read"

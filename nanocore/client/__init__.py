@@ -1,0 +1,1 @@
+"""The SDK over the public API."""

@@ -1,0 +1,1 @@
+"""What the kernel itself calls or offers; everything here is public to plugins."""

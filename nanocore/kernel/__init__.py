@@ -1,0 +1,1 @@
+"""The kernel: routing, membership, dispatch, operations, streams, and the node that joins them."""

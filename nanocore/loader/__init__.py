@@ -1,0 +1,1 @@
+"""Finding, checking and calling plugins. The home of pluggy, with `hookspecs`."""

@@ -1,0 +1,1 @@
+"""The nouns: frozen types, enums, and one transition table a noun."""

@@ -1,0 +1,1 @@
+"""The kit for plugin authors: pytest plugin, clusters, faults, conformance suites."""
