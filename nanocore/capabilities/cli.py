@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CliCommand:
-    """``nano <name>`` is the click command at ``module:attribute``; named in text, so that ``--help`` imports nothing."""
+    """``nano <name>`` is the click command at ``module:attribute``; named in text, so that ``--help`` imports
+    nothing."""
 
     name: str
     target: str

@@ -281,8 +281,8 @@ class CellReport(Struct, frozen=True, array_like=True):
     disk_used_bytes: int = 0
     accelerator: str = ""
     accelerator_reason: str = ""
-    usage: dict[str, InstanceUsage] = {}
-    cached_images: list[str] = []
+    usage: dict[str, InstanceUsage] = field(default_factory=dict)
+    cached_images: list[str] = field(default_factory=list)
 
 
 class CellReported(Event, frozen=True, kw_only=True):

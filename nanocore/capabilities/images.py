@@ -75,8 +75,8 @@ class GetUpload(Query[UploadState], frozen=True, kw_only=True):
 class AppendUpload(Command[UploadState], frozen=True, kw_only=True):
     """Stream of bytes that continue an upload (tus PATCH).
 
-    ``conflict`` if ``offset_bytes`` is not where the upload stands. The receiver ends its direction after sending the JSON of
-    ``UploadState``.
+    ``conflict`` if ``offset_bytes`` is not where the upload stands. The receiver ends its
+    direction after sending the JSON of ``UploadState``.
     """
 
     op: ClassVar[str] = "images.append_upload"

@@ -14,7 +14,8 @@ class Route:
 
     ``path`` is below ``/api/v2``, its parameters in braces are fields of the message. The required permission is the
     message's own; a message without one stops the start. ``constants`` fill fields that the path fixes.
-    ``is_list`` and ``is_item`` say that the reply is a ``PageInfo`` with the items' JSON as blobs: all of a page, or one item.
+    ``is_list`` says that the reply is a ``PageInfo`` with the items' JSON as blobs; a ``PageInfo`` without ``is_list``
+    carries exactly one item.
     ``status`` is that of success; 202 is used by itself when the result is an ``Operation``.
     """
 

@@ -110,9 +110,9 @@ class Table(Generic[V]):
             changed = self._changed_since(query.since_revision)
             is_reset = changed is None
             if changed is not None:
-                deleted = [id for id in changed if id not in self._rows]
-                ids = [id for id in changed if id in self._rows]
-        rows = [self._rows[id] for id in ids]
+                deleted = [key for key in changed if key not in self._rows]
+                ids = [key for key in changed if key in self._rows]
+        rows = [self._rows[key] for key in ids]
         if where is not None:
             rows = [row for row in rows if where(row.view)]
         rows = _filtered(rows, query)
