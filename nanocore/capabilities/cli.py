@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CliCommand:
-    """``nano <name>`` is the click command at ``module:attribute``; named in text, so that ``--help`` imports
-    nothing."""
+    """``nano <name>`` is the click command at ``target``.
+
+    It is named in text (``module:attribute``), so that ``nano --help`` imports no plugin.
+    """
 
     name: str
     target: str
