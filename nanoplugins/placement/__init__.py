@@ -1,0 +1,1 @@
+"""Chooses a cell for an instance, and says why."""

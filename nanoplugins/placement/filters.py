@@ -1,0 +1,69 @@
+"""Reasons to refuse a cell. Each function is pure: request and candidate in, sentence or ``None`` out."""
+
+from __future__ import annotations
+
+from nanocore.capabilities.placement import Candidate, PlacementFilter, PlacementRequest
+from nanoplugins.placement.config import PlacementConfig
+
+MIB = 1024**2
+
+
+def refuse_unreachable(_request: PlacementRequest, candidate: Candidate) -> str | None:
+    """Refuse a cell that does not answer, or has not said yet what it has."""
+    if not candidate.is_reachable:
+        return "the cell is unreachable"
+    if candidate.usage.cores == 0:
+        return "the cell has not reported its capacity yet"
+    return None
+
+
+def refuse_disabled(_request: PlacementRequest, candidate: Candidate) -> str | None:
+    """Refuse a cell that an administrator has closed for new instances."""
+    return None if candidate.is_enabled else "the cell is disabled for new instances"
+
+
+def refuse_other_than_wanted(request: PlacementRequest, candidate: Candidate) -> str | None:
+    """Refuse every cell but the one the user named."""
+    if request.node_id is not None and request.node_id != candidate.node_id:
+        return "another cell was asked for"
+    return None
+
+
+def capacity_filters(config: PlacementConfig) -> list[PlacementFilter]:
+    """Return the filters whose limits are settings."""
+
+    def refuse_full_cpu(request: PlacementRequest, candidate: Candidate) -> str | None:
+        limit = int(candidate.usage.cores * config.vcpus_per_core)
+        wanted = candidate.usage.vcpus_allocated + request.vcpus
+        if request.vcpus > candidate.usage.cores * max(1.0, config.vcpus_per_core):
+            return f"{request.vcpus} vCPUs are more than the cell's {candidate.usage.cores} cores can carry"
+        return f"{wanted} vCPUs would be promised, the limit is {limit}" if wanted > limit else None
+
+    def refuse_full_memory(request: PlacementRequest, candidate: Candidate) -> str | None:
+        limit = int(candidate.usage.memory_bytes * config.memory_ratio)
+        wanted = candidate.usage.memory_allocated_bytes + request.memory_bytes
+        if wanted > limit:
+            return f"{wanted // MIB} MiB of memory would be promised, the limit is {limit // MIB} MiB"
+        return None
+
+    def refuse_full_disk(_request: PlacementRequest, candidate: Candidate) -> str | None:
+        free = candidate.usage.disk_bytes - candidate.usage.disk_used_bytes
+        if free < config.free_disk_bytes:
+            return f"{free // MIB} MiB of disk are free, {config.free_disk_bytes // MIB} MiB must stay free"
+        return None
+
+    return [
+        PlacementFilter("cpu", refuse_full_cpu),
+        PlacementFilter("memory", refuse_full_memory),
+        PlacementFilter("disk", refuse_full_disk),
+    ]
+
+
+def all_filters(config: PlacementConfig) -> list[PlacementFilter]:
+    """Return every filter, the plainest reason first."""
+    return [
+        PlacementFilter("wanted", refuse_other_than_wanted),
+        PlacementFilter("reachable", refuse_unreachable),
+        PlacementFilter("enabled", refuse_disabled),
+        *capacity_filters(config),
+    ]
