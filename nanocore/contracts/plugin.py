@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import structlog
 
@@ -16,7 +16,7 @@ from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.operation import Operations
 from nanocore.contracts.stream import Stream
 from nanocore.ids import NodeId
-from nanocore.wire import Event, Request, Result
+from nanocore.wire import Event, Query, Request, Result
 
 R = TypeVar("R")
 C = TypeVar("C")
@@ -62,6 +62,13 @@ class PluginStatus(Result, frozen=True, kw_only=True):
     reason: str | None = None
     failures: int = 0
     """Calls of this plugin that raised or timed out since the start."""
+
+
+class ListPlugins(Query[list[PluginStatus]], frozen=True, kw_only=True):
+    """Every plugin found on the node that answers; by its own kernel."""
+
+    op: ClassVar[str] = "plugins.list_plugins"
+    permission: ClassVar[str | None] = "plugin.read"
 
 
 @dataclass(frozen=True, slots=True)
