@@ -42,9 +42,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a plugin's implementation of a hook."""
 
 
-def collect(*, key: str) -> Callable[[F], F]:
-    """Mark a collect hook; ``key`` is the attribute by which declared objects collide."""
-    return _shaped("collect", key=key)
+def collect(*, key: str, any_role: bool = False) -> Callable[[F], F]:
+    """Mark a collect hook; ``key`` is the attribute by which declared objects collide.
+
+    ``any_role`` hooks are also asked of enabled plugins whose own node roles this node does not have.
+    """
+    return _shaped("collect", key=key, any_role=any_role)
 
 
 def choose() -> Callable[[F], F]:
@@ -70,11 +73,11 @@ class NanoHooks:
 
     # -- what a plugin is
 
-    @collect(key="name")
+    @collect(key="name", any_role=True)
     def nano_plugin_info(self) -> Sequence[PluginInfo]:  # type: ignore[empty-body]
         """Return exactly one ``PluginInfo``. Called first, before the plugin's configuration is read."""
 
-    @collect(key="name")
+    @collect(key="name", any_role=True)
     def nano_config_sections(self) -> Sequence[ConfigSection]:  # type: ignore[empty-body]
         """Return the plugin's configuration section, if it has one. Called before there is a context."""
 
@@ -142,7 +145,7 @@ class NanoHooks:
 
     # -- faces
 
-    @collect(key="key")
+    @collect(key="key", any_role=True)
     def nano_rest_routes(self, context: PluginContext) -> Sequence[Route]:  # type: ignore[empty-body]
         """Return routes of the public API. Asked on every node that serves it, also where the handler is elsewhere."""
 
@@ -150,7 +153,7 @@ class NanoHooks:
     def nano_portal_pages(self, context: PluginContext) -> Sequence[StaticFolder]:  # type: ignore[empty-body]
         """Return folders of files for the portal."""
 
-    @collect(key="name")
+    @collect(key="name", any_role=True)
     def nano_cli_commands(self) -> Sequence[CliCommand]:  # type: ignore[empty-body]
         """Return commands for ``nano``. Called without a node and without a context."""
 
