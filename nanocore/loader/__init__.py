@@ -1,1 +1,4 @@
-"""Finding, checking and calling plugins. The home of pluggy, with `hookspecs`."""
+"""Finds plugins, checks them, asks them for what they declare, and keeps their failures to themselves.
+
+``discover`` lists what is installed; ``plugins.Plugins`` is what the kernel uses. The home of pluggy.
+"""
