@@ -1,0 +1,228 @@
+"""What every storage driver must keep: subclass ``StorageSuite``, say how to make the driver, collect it with pytest.
+
+::
+
+    class TestMine(StorageSuite):
+        def driver(self, folder: Path) -> StorageDriver:
+            return MyStorage(folder)
+"""
+# ruff: noqa: S101, D102, ASYNC240  a suite is a test module: it asserts, its tests' names say what they check
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nanocore.capabilities.storage import StorageDriver, VolumeInfo, VolumeSpec
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import VolumeId, new_id
+from nanocore.model.instance import MIB
+
+NO_IDS = ("", "..", "../x", "/etc/passwd", "a" * 5000, "00000000-0000-0000-0000-00000000000G", "-f", "x\0y", "ü")
+"""What comes instead of an id when somebody tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteImage:
+    """An image to clone, as the cache would offer it."""
+
+    path: Path
+    format: str
+    size_bytes: int
+
+
+class StorageSuite(ABC):
+    """The promise of ``StorageDriver``, one test a clause."""
+
+    @abstractmethod
+    def driver(self, folder: Path) -> StorageDriver:
+        """Return a driver, not opened, that keeps its pool in ``folder``; called again for a restart."""
+
+    @abstractmethod
+    def full_driver(self, folder: Path) -> StorageDriver:
+        """Return a driver whose pool has no room for another volume."""
+
+    @abstractmethod
+    def image(self, folder: Path) -> SuiteImage:
+        """Return an image that the driver can clone."""
+
+    def test_new_volume_is_there(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            made = await driver.create(spec := _spec())
+            assert made.id == spec.id
+            assert made.size_bytes == spec.size_bytes
+            assert made.path
+            assert made.format
+            assert await driver.get(spec.id) == made
+            assert await driver.list() == [made]
+            assert driver.info.has_real_files == Path(made.path).is_file()
+
+        self._run(tmp_path, check)
+
+    def test_create_is_idempotent_by_id(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            first = await driver.create(spec := _spec())
+            again = await driver.create(VolumeSpec(id=spec.id, size_bytes=64 * MIB))
+            assert (again.path, again.size_bytes) == (first.path, first.size_bytes)
+
+        self._run(tmp_path, check)
+
+    def test_many_creates_of_one_id_at_once_make_one_volume(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            spec = _spec()
+            made = await asyncio.gather(*(driver.create(spec) for _ in range(8)))
+            assert len({volume.path for volume in made}) == 1
+            assert len(await driver.list()) == 1
+
+        self._run(tmp_path, check)
+
+    def test_many_volumes_at_once(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            made = await asyncio.gather(*(driver.create(_spec()) for _ in range(12)))
+            assert {volume.id for volume in await driver.list()} == {volume.id for volume in made}
+            await asyncio.gather(*(driver.delete(volume.id) for volume in made))
+            assert await driver.list() == []
+
+        self._run(tmp_path, check)
+
+    def test_clone_of_an_image(self, tmp_path: Path) -> None:
+        image = self.image(tmp_path)
+
+        async def check(driver: StorageDriver) -> None:
+            size = image.size_bytes + 8 * MIB
+            made = await driver.create(_spec(size, image))
+            assert made.size_bytes == size
+            if driver.info.has_real_files and driver.info.can_clone_thin:
+                assert made.used_bytes < image.size_bytes
+
+        self._run(tmp_path, check)
+
+    def test_image_format_is_never_guessed(self, tmp_path: Path) -> None:
+        image = self.image(tmp_path)
+
+        async def check(driver: StorageDriver) -> None:
+            for bad in (None, "vmdk", "auto", ""):
+                spec = VolumeSpec(id=_id(), size_bytes=64 * MIB, image_path=str(image.path), image_format=bad)
+                await _refused(driver.create(spec), ErrorCode.INVALID_ARGUMENT)
+            assert await driver.list() == []
+
+        self._run(tmp_path, check)
+
+    def test_delete_twice(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            made = await driver.create(_spec())
+            await driver.delete(made.id)
+            await driver.delete(made.id)
+            await _refused(driver.get(made.id), ErrorCode.NOT_FOUND)
+            assert await driver.list() == []
+            assert not Path(made.path).exists()
+
+        self._run(tmp_path, check)
+
+    def test_unknown_volume(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            await _refused(driver.get(_id()), ErrorCode.NOT_FOUND)
+            await _refused(driver.resize(_id(), 64 * MIB), ErrorCode.NOT_FOUND)
+
+        self._run(tmp_path, check)
+
+    def test_volume_grows_and_never_shrinks(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            made = await driver.create(_spec())
+            grown = await driver.resize(made.id, made.size_bytes * 2)
+            assert grown.size_bytes == made.size_bytes * 2
+            assert (await driver.resize(made.id, grown.size_bytes)).size_bytes == grown.size_bytes
+            await _refused(driver.resize(made.id, made.size_bytes), ErrorCode.INVALID_ARGUMENT)
+            assert (await driver.get(made.id)).size_bytes == grown.size_bytes
+
+        self._run(tmp_path, check)
+
+    @pytest.mark.parametrize("size_bytes", [0, -512, 1000])
+    def test_size_that_no_disk_has(self, tmp_path: Path, size_bytes: int) -> None:
+        async def check(driver: StorageDriver) -> None:
+            await _refused(driver.create(VolumeSpec(id=_id(), size_bytes=size_bytes)), ErrorCode.INVALID_ARGUMENT)
+            assert await driver.list() == []
+
+        self._run(tmp_path, check)
+
+    @pytest.mark.parametrize("text", NO_IDS, ids=range(len(NO_IDS)))
+    def test_what_is_no_id_reaches_no_path(self, tmp_path: Path, text: str) -> None:
+        async def check(driver: StorageDriver) -> None:
+            before = {path for path in tmp_path.rglob("*") if path.is_file()}
+            volume_id = VolumeId(text)
+            await _refused(driver.create(VolumeSpec(id=volume_id, size_bytes=MIB)), ErrorCode.INVALID_ARGUMENT)
+            await _refused(driver.delete(volume_id), ErrorCode.INVALID_ARGUMENT)
+            await _refused(driver.get(volume_id), ErrorCode.INVALID_ARGUMENT)
+            await _refused(driver.resize(volume_id, MIB), ErrorCode.INVALID_ARGUMENT)
+            assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+        self._run(tmp_path, check)
+
+    def test_volumes_survive_a_restart(self, tmp_path: Path) -> None:
+        async def make(driver: StorageDriver) -> None:
+            made.append(await driver.create(_spec()))
+            gone = await driver.create(_spec())
+            await driver.delete(gone.id)
+            made[0] = await driver.resize(made[0].id, made[0].size_bytes * 2)
+
+        async def look(driver: StorageDriver) -> None:
+            assert [volume.id for volume in await driver.list()] == [made[0].id]
+            assert (await driver.get(made[0].id)).size_bytes == made[0].size_bytes
+
+        made: list[VolumeInfo] = []
+        self._run(tmp_path, make)
+        self._run(tmp_path, look)
+
+    def test_usage_is_of_the_pool(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            usage = await driver.usage()
+            assert 0 <= usage.used_bytes <= usage.total_bytes
+            assert usage.total_bytes > 0
+
+        self._run(tmp_path, check)
+
+    def test_full_pool_leaves_nothing(self, tmp_path: Path) -> None:
+        async def check() -> None:
+            driver = self.full_driver(tmp_path)
+            await driver.open()
+            before = await driver.list()
+            try:
+                await _refused(driver.create(spec := _spec()), ErrorCode.NO_CAPACITY)
+                assert await driver.list() == before
+                await _refused(driver.get(spec.id), ErrorCode.NOT_FOUND)
+            finally:
+                await driver.close()
+
+        asyncio.run(check())
+
+    def _run(self, folder: Path, check: Callable[[StorageDriver], Awaitable[None]]) -> None:
+        async def main() -> None:
+            driver = self.driver(folder)
+            await driver.open()
+            try:
+                await check(driver)
+            finally:
+                await driver.close()
+
+        asyncio.run(main())
+
+
+def _id() -> VolumeId:
+    return VolumeId(new_id())
+
+
+def _spec(size_bytes: int = 16 * MIB, image: SuiteImage | None = None) -> VolumeSpec:
+    if image is None:
+        return VolumeSpec(id=_id(), size_bytes=size_bytes)
+    return VolumeSpec(id=_id(), size_bytes=size_bytes, image_path=str(image.path), image_format=image.format)
+
+
+async def _refused(work: Awaitable[object], code: ErrorCode) -> None:
+    with pytest.raises(NanoError) as caught:
+        await work
+    assert caught.value.code is code, caught.value

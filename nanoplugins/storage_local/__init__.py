@@ -1,0 +1,1 @@
+"""Volumes as qcow2 files in local folders."""
