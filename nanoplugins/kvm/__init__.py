@@ -1,0 +1,1 @@
+"""Hypervisor driver for libvirt and QEMU."""
