@@ -1,0 +1,1 @@
+"""Accounts that Nano keeps itself: users, roles, sessions, API tokens."""
