@@ -1,0 +1,185 @@
+"""What every network driver promises. A plugin's test subclasses ``NetworkSuite`` and says how to make its driver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from nanocore.capabilities.network import NetworkDriver, NetworkSpec, PortSpec
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import NetworkId, new_id
+from nanocore.model.network import NetworkMode
+
+T = TypeVar("T")
+
+
+def network_spec(third: int = 77, *, id: str | None = None) -> NetworkSpec:
+    """Return a small network, ``10.213.<third>.0/28``."""
+    return NetworkSpec(
+        id=NetworkId(id or new_id()),
+        name=f"net-{third}",
+        mode=NetworkMode.NAT,
+        cidr=f"10.213.{third}.0/28",
+        gateway=f"10.213.{third}.1",
+        domain="nano.internal",
+    )
+
+
+def port_spec(network: NetworkSpec, last: int = 2, *, nic_id: str | None = None) -> PortSpec:
+    """Return the port of a card with the ``last``-th address of ``network``."""
+    return PortSpec(
+        nic_id=nic_id or new_id(),
+        mac=f"52:54:00:00:00:{last:02x}",
+        addresses=[network.gateway.rsplit(".", 1)[0] + f".{last}"],
+        hostname=f"guest-{last}",
+    )
+
+
+class NetworkSuite:
+    """Each test gets a driver that is not open, and one that stands for the restarted kernel's."""
+
+    def make_driver(self) -> NetworkDriver:
+        """Return a new driver over the same state, not opened; called again for a restart."""
+        raise NotImplementedError
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work`` on a loop; a driver that changes the machine's network runs it in a namespace."""
+
+        async def main() -> T:
+            return await work()
+
+        return asyncio.run(main())
+
+    def with_driver(self, work: Callable[[NetworkDriver], Awaitable[T]]) -> T:
+        """Open a driver, run ``work``, take everything down, close."""
+
+        async def main() -> T:
+            driver = self.make_driver()
+            await driver.open()
+            try:
+                return await work(driver)
+            finally:
+                await driver.remove_all()
+                assert await driver.list_ports() == []
+                await driver.close()
+
+        return self.run(main)
+
+    def test_a_port_has_a_bridge_and_is_listed(self) -> None:
+        """The name fits an interface, is the same for both ports of a network, and differs between networks."""
+
+        async def work(driver: NetworkDriver) -> None:
+            first, second = network_spec(77), network_spec(78)
+            one, two, other = port_spec(first, 2), port_spec(first, 3), port_spec(second, 2)
+            bridge = await driver.ensure_port(first, one)
+            assert 0 < len(bridge) <= 15  # noqa: PLR2004  IFNAMSIZ - 1
+            assert await driver.ensure_port(first, two) == bridge
+            assert await driver.ensure_port(second, other) != bridge
+            assert await driver.bridge_of(one.nic_id) == bridge
+            assert sorted(await driver.list_ports()) == sorted([one.nic_id, two.nic_id, other.nic_id])
+
+        self.with_driver(work)
+
+    def test_ensure_and_delete_are_idempotent(self) -> None:
+        """Repeats and absent ports are no errors."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            port = port_spec(network)
+            assert await driver.ensure_port(network, port) == await driver.ensure_port(network, port)
+            assert await driver.list_ports() == [port.nic_id]
+            for _ in range(2):
+                await driver.delete_port(port.nic_id)
+            await driver.delete_port(new_id())
+            assert await driver.list_ports() == []
+            with pytest.raises(NanoError) as caught:
+                await driver.bridge_of(port.nic_id)
+            assert caught.value.code is ErrorCode.NOT_FOUND
+
+        self.with_driver(work)
+
+    def test_a_network_comes_back_with_its_next_port(self) -> None:
+        """The last port takes the network down; nothing of it hinders the next one, with the same address."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            for _ in range(2):
+                port = port_spec(network)
+                await driver.ensure_port(network, port)
+                await driver.delete_port(port.nic_id)
+            assert await driver.list_ports() == []
+
+        self.with_driver(work)
+
+    def test_ports_outlive_the_driver(self) -> None:
+        """A driver that was not even closed (kill -9) leaves ports that the next one knows."""
+
+        async def work() -> None:
+            network = network_spec()
+            port = port_spec(network)
+            before = self.make_driver()
+            await before.open()
+            bridge = await before.ensure_port(network, port)
+            after = self.make_driver()
+            await after.open()
+            try:
+                assert await after.list_ports() == [port.nic_id]
+                assert await after.bridge_of(port.nic_id) == bridge
+            finally:
+                await before.close()
+                await after.remove_all()
+                await after.close()
+
+        self.run(work)
+
+    def test_many_at_once(self) -> None:
+        """Changes of one network that arrive together all hold."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            ports = [port_spec(network, last) for last in range(2, 14)]
+            bridges = await asyncio.gather(*(driver.ensure_port(network, port) for port in ports))
+            assert len(set(bridges)) == 1
+            await asyncio.gather(*(driver.delete_port(port.nic_id) for port in ports[:6]))
+            assert sorted(await driver.list_ports()) == sorted(port.nic_id for port in ports[6:])
+
+        self.with_driver(work)
+
+    def test_what_is_not_valid_is_refused_and_leaves_nothing(self) -> None:
+        """Ids, names and addresses end up in file names and configuration files."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            good = port_spec(network)
+            bad = [
+                PortSpec(nic_id="../../etc/passwd", mac=good.mac, addresses=good.addresses, hostname="a"),
+                PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=good.addresses, hostname="a\naddress=/#/6.6.6.6"),
+                PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=["192.0.2.1"], hostname="a"),
+                PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=[network.gateway], hostname="a"),
+                PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=["1.2.3"], hostname="a"),
+            ]
+            for port in bad:
+                with pytest.raises(NanoError) as caught:
+                    await driver.ensure_port(network, port)
+                assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+                assert caught.value.details["field"]
+            assert await driver.list_ports() == []
+
+        self.with_driver(work)
+
+    def test_two_cards_never_share_an_address(self) -> None:
+        """A second card with the MAC or the address of a first is refused; the first one keeps its port."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            first = port_spec(network)
+            await driver.ensure_port(network, first)
+            with pytest.raises(NanoError) as caught:
+                await driver.ensure_port(network, port_spec(network))
+            assert caught.value.code is ErrorCode.CONFLICT
+            assert await driver.list_ports() == [first.nic_id]
+
+        self.with_driver(work)

@@ -1,0 +1,272 @@
+"""The network driver: brings a network up with its first port and takes it down with its last."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortSpec
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import NetworkId, NodeId, parse_id
+from nanoplugins.network_bridge import dhcp, links, programs, records, ruleset
+from nanoplugins.network_bridge.config import NetworkBridgeConfig
+from nanoplugins.network_bridge.names import NetworkNames
+from nanoplugins.network_bridge.records import ServedNetwork
+from nanoplugins.network_bridge.watch import ProcessWatch
+
+if TYPE_CHECKING:
+    import structlog
+
+RETRY_SECONDS = (0.1, 1.0, 5.0, 30.0)
+"""Pauses before dnsmasq is started again, the last one for ever; a start that lasts begins anew."""
+
+
+class _Live:
+    """What this process knows of a network beyond its record."""
+
+    def __init__(self, served: ServedNetwork) -> None:
+        self.served = served
+        self.lock = asyncio.Lock()
+        self.wanted = 0
+        """Counts changes, so that changes that arrive while one is being applied are applied together."""
+        self.applied = 0
+        self.watch: ProcessWatch | None = None
+        self.deaths = 0
+        self.started_at = 0.0
+        """When dnsmasq was last seen to run, on the loop's clock."""
+
+    def unwatch(self) -> None:
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+
+
+class BridgeDriver:
+    """A Linux bridge, an nftables table and a dnsmasq for each network that has a port on this node.
+
+    Records are written before the act and deleted after it, so ``open`` finds everything that a killed kernel made.
+    """
+
+    name = "bridge"
+
+    def __init__(
+        self, *, node_id: NodeId, folder: Path, settings: NetworkBridgeConfig, log: structlog.stdlib.BoundLogger
+    ) -> None:
+        self._node_id = node_id
+        self._networks_folder = folder / "networks"
+        self._forwarding_mark = folder / "forwarding-enabled"
+        self._settings = settings
+        self._log = log
+        self._live: dict[NetworkId, _Live] = {}
+        self._network_of: dict[str, NetworkId] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._user = ""
+
+    @property
+    def info(self) -> NetworkDriverInfo:
+        """Return the facts."""
+        return NetworkDriverInfo(name=self.name)
+
+    async def open(self) -> None:
+        """Adopt what runs and mend what does not; a network that can't be mended is logged, the others go on.
+
+        Raises ``unavailable`` when a program is missing or the kernel may not change the node's network.
+        """
+        if os.geteuid() != 0:
+            raise NanoError(
+                ErrorCode.UNAVAILABLE,
+                "making bridges needs root; run nano-kernel as root",
+                reason="network_bridge.root",
+            )
+        programs.check_programs()
+        self._user = programs.unprivileged_user()
+        networks, broken = await asyncio.to_thread(records.load, self._networks_folder)
+        for path in broken:
+            self._log.error("record can't be read and is ignored", file=str(path))
+        for served in networks:
+            live = self._live[served.spec.id] = _Live(served)
+            self._network_of.update(dict.fromkeys(served.ports, served.spec.id))
+            try:
+                await self._apply(live)
+            except NanoError as error:
+                self._log.error("network is down", network=served.spec.name, error=str(error))
+
+    async def close(self) -> None:
+        """Stop watching; bridges, rules and dnsmasq stay."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for live in self._live.values():
+            live.unwatch()
+        self._live.clear()
+        self._network_of.clear()
+
+    async def ensure_port(self, network: NetworkSpec, port: PortSpec) -> str:
+        """Make network and port if need be; return the bridge's name.
+
+        Raises ``invalid_argument``, ``conflict`` (the node has another way to these addresses, or another card has
+        the MAC or an address), ``unavailable``. A failed call leaves nothing.
+        """
+        dhcp.check(network, port)
+        before = self._network_of.get(port.nic_id)
+        if before is not None and before != network.id:
+            await self.delete_port(port.nic_id)
+            before = None
+        live = self._live.get(network.id)
+        if live is None:
+            names = NetworkNames.of(self._node_id, network.id)
+            live = _Live(ServedNetwork(network, names, self._networks_folder / names.digest))
+            self._live[network.id] = live
+        _refuse_twins(live.served, port)
+        previous = live.served.ports.get(port.nic_id)
+        live.served.spec = network
+        live.served.save_spec()
+        live.served.save_port(port)
+        self._network_of[port.nic_id] = network.id
+        try:
+            await self._apply(live)
+        except BaseException:
+            if previous is None:
+                with suppress(NanoError):  # what failed once is told once, below
+                    await self.delete_port(port.nic_id)
+            raise
+        return live.served.names.bridge
+
+    async def delete_port(self, nic_id: str) -> None:
+        """Remove a port, and its network with the last one; absent is fine."""
+        parse_id(nic_id, field="nic_id")
+        network_id = self._network_of.pop(nic_id, None)
+        if network_id is not None:
+            live = self._live[network_id]
+            live.served.forget_port(nic_id)
+            await self._apply(live)
+
+    async def bridge_of(self, nic_id: str) -> str:
+        """Return the name of the bridge that a port is on; ``not_found``."""
+        network_id = self._network_of.get(nic_id)
+        if network_id is None:
+            raise NanoError(ErrorCode.NOT_FOUND, f"network card {nic_id[:80]} has no port on this node")
+        return self._live[network_id].served.names.bridge
+
+    async def list_ports(self) -> list[str]:
+        """Return the ids of all network cards with a port."""
+        return list(self._network_of)
+
+    async def remove_all(self) -> None:
+        """Take down every network of this node, also those whose guests still run (uninstall)."""
+        for nic_id in list(self._network_of):
+            await self.delete_port(nic_id)
+        for live in list(self._live.values()):
+            await self._apply(live)
+        if self._forwarding_mark.exists() and not await asyncio.to_thread(links.has_bridges):
+            links.disable_forwarding()
+            self._forwarding_mark.unlink()
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the networks of this node, each with its remedy; for the health check."""
+        return [
+            f"dnsmasq of network {live.served.spec.name} does not run; guests get no address; see the node's log"
+            for live in self._live.values()
+            if live.served.ports and live.watch is None
+        ]
+
+    async def _apply(self, live: _Live) -> None:
+        """Bring the node in line with the record; concurrent changes of one network are applied together."""
+        live.wanted += 1
+        mine = live.wanted
+        async with live.lock:
+            if live.applied >= mine:
+                return
+            target = live.wanted
+            if live.served.ports:
+                await self._bring_up(live)
+            else:
+                await self._take_down(live)
+            live.applied = target
+
+    async def _bring_up(self, live: _Live) -> None:
+        served = live.served
+        await asyncio.to_thread(links.ensure_bridge, served.names, served.spec)
+        if not links.is_forwarding():
+            self._forwarding_mark.touch()
+            links.enable_forwarding()
+        ports = list(served.ports.values())
+        rules = ruleset.table(served.names, served.spec, ports, is_node_open=self._settings.is_node_open)
+        await asyncio.gather(programs.apply_rules(rules), self._serve(live, ports))
+
+    async def _take_down(self, live: _Live) -> None:
+        served = live.served
+        live.unwatch()
+        await programs.stop_dnsmasq(served.configuration)
+        await asyncio.to_thread(links.delete_bridge, served.names)
+        await programs.apply_rules(ruleset.removal(served.names))
+        if not served.ports:
+            served.forget()
+            self._live.pop(served.spec.id, None)
+
+    async def _serve(self, live: _Live, ports: list[PortSpec]) -> None:
+        """Have dnsmasq run with the present configuration; one that does already is left alone."""
+        served = live.served
+        path = served.configuration
+        text = dhcp.configuration(
+            served.names, served.spec, ports, folder=served.folder, user=self._user, settings=self._settings
+        )
+        if not path.exists() or path.read_text(encoding="utf-8") != text or programs.find_dnsmasq(path) is None:
+            live.unwatch()
+            await programs.stop_dnsmasq(path)
+            path.write_text(text, encoding="utf-8")
+            leases = served.folder / "leases"
+            if leases.exists():
+                leases.write_text(dhcp.live_leases(leases.read_text(encoding="utf-8"), ports), encoding="utf-8")
+            await programs.start_dnsmasq(path)
+        if live.watch is None:
+            self._watch(live)
+
+    def _watch(self, live: _Live) -> None:
+        pid = programs.find_dnsmasq(live.served.configuration)
+        try:
+            live.watch = None if pid is None else ProcessWatch(pid, lambda: self._died(live))
+        except ProcessLookupError:
+            pid = None
+        live.started_at = asyncio.get_running_loop().time()
+        if pid is None:
+            self._died(live)
+
+    def _died(self, live: _Live) -> None:
+        live.watch = None
+        self._log.warning("dnsmasq ended and is started again", network=live.served.spec.name)
+        task = asyncio.get_running_loop().create_task(self._revive(live), name=f"revive {live.served.names.bridge}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _revive(self, live: _Live) -> None:
+        if asyncio.get_running_loop().time() - live.started_at > RETRY_SECONDS[-1]:
+            live.deaths = 0
+        while True:
+            pause = RETRY_SECONDS[min(live.deaths, len(RETRY_SECONDS) - 1)]
+            live.deaths += 1
+            await asyncio.sleep(pause)
+            try:
+                if live.served.ports:
+                    await self._apply(live)
+            except NanoError as error:
+                self._log.error("dnsmasq can't be started", network=live.served.spec.name, error=str(error))
+                continue
+            return
+
+
+def _refuse_twins(served: ServedNetwork, port: PortSpec) -> None:
+    for other in served.ports.values():
+        if other.nic_id == port.nic_id:
+            continue
+        shared = {other.mac} & {port.mac} or set(other.addresses) & set(port.addresses)
+        if shared:
+            raise NanoError(
+                ErrorCode.CONFLICT,
+                f"{shared.pop()} already belongs to network card {other.nic_id} of {other.hostname} "
+                f"in network {served.spec.name}; delete that port first",
+                reason="network_bridge.twin",
+            )

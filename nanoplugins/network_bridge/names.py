@@ -1,0 +1,42 @@
+"""The names of everything that one network has on this node; pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from nanocore.ids import NetworkId, NodeId
+
+BRIDGE_PREFIX = "nb"
+TABLE_PREFIX = "nano_"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkNames:
+    """Derived from node and network, so that two kernels on one machine never meet.
+
+    An interface name has at most 15 characters, which is why an id can't be part of it.
+    """
+
+    digest: str
+
+    @classmethod
+    def of(cls, node_id: NodeId, network_id: NetworkId) -> NetworkNames:
+        """Return the names for ``network_id`` on node ``node_id``."""
+        return cls(hashlib.sha256(f"{node_id}{network_id}".encode()).hexdigest()[:8])
+
+    @property
+    def bridge(self) -> str:
+        """The bridge, which guests' cards are plugged into."""
+        return f"{BRIDGE_PREFIX}{self.digest}"
+
+    @property
+    def table(self) -> str:
+        """The nftables table, in the family ``ip``."""
+        return f"{TABLE_PREFIX}{self.digest}"
+
+    @property
+    def mac(self) -> str:
+        """The bridge's own address: fixed, as the kernel would change it with every card that comes and goes."""
+        pairs = [self.digest[i : i + 2] for i in range(0, 8, 2)]
+        return ":".join(["02", "6e", *pairs])

@@ -1,0 +1,151 @@
+"""A pretended machine: a network namespace with an outside world behind it and guests in namespaces of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import structlog
+
+from nanocore.ids import NodeId, new_id
+from nanoplugins.network_bridge.config import NetworkBridgeConfig
+from nanoplugins.network_bridge.driver import BridgeDriver
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+OUTSIDE = "198.51.100.1"
+UPLINK = "198.51.100.2"
+_numbers = itertools.count()
+
+# What a guest does with its lease; busybox's udhcpc calls it with the answer in variables.
+DHCP_SCRIPT = """#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip addr replace "$ip/$mask" dev "$interface"
+ip route replace default via "$router"
+echo "bound $ip/$mask router=$router dns=$dns hostname=$hostname domain=$domain"
+"""
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def until(is_true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Machine:
+    """``name`` is its namespace. Everything that it leaves behind fails the test."""
+
+    name: str
+    folder: Path
+    node_id: NodeId = field(default_factory=lambda: NodeId(new_id()))
+    guests: list[str] = field(default_factory=list)
+
+    def driver(self, settings: NetworkBridgeConfig | None = None) -> BridgeDriver:
+        log = structlog.get_logger()
+        return BridgeDriver(
+            node_id=self.node_id, folder=self.folder, settings=settings or NetworkBridgeConfig(), log=log
+        )
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work`` on a loop in a thread of the namespace; the loop's threads and programs are there too."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        async def main() -> T:
+            return await work()
+
+        def thread() -> None:
+            try:
+                handle = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+                try:
+                    assert ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET) == 0
+                finally:
+                    os.close(handle)
+                results.append(asyncio.run(main()))
+            except BaseException as error:
+                errors.append(error)
+
+        runner = threading.Thread(target=thread)
+        runner.start()
+        runner.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def sh(self, *command: str, where: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a program in the machine, or in the guest ``where``."""
+        full = ["ip", "netns", "exec", where or self.name, *command]
+        return subprocess.run(full, capture_output=True, text=True, timeout=20, check=False)
+
+    def plug_in(self, bridge: str, mac: str) -> str:
+        """Plug a new guest into ``bridge``; return its namespace."""
+        guest = f"{self.name}-g{next(_numbers)}"
+        ip("netns", "add", guest)
+        self.guests.append(guest)
+        port = f"tap{next(_numbers)}"
+        ip("-n", self.name, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", guest)
+        ip("-n", self.name, "link", "set", port, "master", bridge, "up")
+        ip("-n", guest, "link", "set", "eth0", "address", mac, "up")
+        ip("-n", guest, "link", "set", "lo", "up")
+        return guest
+
+    def ask_for_address(self, guest: str) -> str:
+        """Run a DHCP client in ``guest`` as its system would; return what it said."""
+        script = self.folder.parent / "dhcp.sh"
+        script.write_text(DHCP_SCRIPT)
+        script.chmod(0o755)
+        command = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "10", "-T", "1", "-s", str(script)]
+        return self.sh(*command, where=guest).stdout
+
+    def processes(self) -> list[int]:
+        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
+        return [int(line) for line in found.stdout.split()]
+
+    def leftovers(self) -> list[str]:
+        links = self.sh("ip", "-br", "link").stdout
+        bridges = [line.split()[0] for line in links.splitlines() if line.startswith("nb")]
+        rules = self.sh("nft", "list", "tables").stdout.splitlines()
+        files = [str(path) for path in self.folder.rglob("*") if path.is_file()]
+        return [*bridges, *rules, *files, *(f"process {pid}" for pid in self.processes())]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    name = f"nt{os.getpid()}-{next(_numbers)}"
+    folder = tmp_path / "state"
+    folder.mkdir()
+    machine = Machine(name, folder)
+    outside = f"{name}-out"
+    ip("netns", "add", name)
+    ip("netns", "add", outside)
+    try:
+        ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", name, "link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", outside)
+        for where, interface, address in ((name, "up0", UPLINK), (outside, "eth0", OUTSIDE)):
+            ip("-n", where, "addr", "add", f"{address}/24", "dev", interface)
+            ip("-n", where, "link", "set", interface, "up")
+        ip("-n", name, "route", "add", "default", "via", OUTSIDE)
+        yield machine
+        leftovers = machine.leftovers()
+        for pid in machine.processes():
+            os.kill(pid, 9)
+        assert not leftovers, f"left behind: {leftovers}"
+    finally:
+        for guest in (*machine.guests, outside, name):
+            ip("netns", "del", guest)
