@@ -91,7 +91,11 @@ class PluginContext(Protocol):
     node: NodeInfo
     clock: Clock
     log: structlog.stdlib.BoundLogger
-    paths: PluginPaths
+
+    @property
+    def paths(self) -> PluginPaths:
+        """Return this plugin's folders."""
+        ...
 
     def config(self, kind: type[C]) -> C:
         """Return this plugin's section of the configuration; ``kind`` as in its ``ConfigSection``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, get_origin
+from typing import Any
 
 from nanocore.loader.specs import Spec
 
@@ -78,16 +78,20 @@ def result_problem(spec: Spec, result: object, kind: type[Any]) -> str | None:
     return None
 
 
+def _is_protocol(kind: type[Any]) -> bool:
+    return bool(getattr(kind, "_is_protocol", False))
+
+
 def _fits(item: object, kind: type[Any]) -> bool:
-    if Protocol not in kind.__mro__[-3:] and Protocol not in kind.__bases__:
+    if not _is_protocol(kind):
         return isinstance(item, kind)
     return not isinstance(item, type) and not _absent(item, kind)
 
 
-def _absent(item: object, kind: type[Any]) -> list[str]:
+def _absent(item: object, protocol: type[Any]) -> list[str]:
     names: set[str] = set()
-    for base in kind.__mro__:
-        if base is not object and get_origin(base) is None and base.__module__ != "typing":
+    for base in protocol.__mro__:
+        if _is_protocol(base) and base.__module__ != "typing":
             names |= set(vars(base)) | set(vars(base).get("__annotations__", {}))
     return sorted(name for name in names if not name.startswith("_") and not _has(item, name))
 
@@ -98,9 +102,7 @@ def _has(item: object, name: str) -> bool:
 
 
 def _missing(item: object, kind: type[Any]) -> str:
-    if isinstance(item, kind if Protocol not in kind.__bases__ else ()):
-        return ""
-    names = _absent(item, kind) if Protocol in kind.__bases__ else []
+    names = _absent(item, kind) if _is_protocol(kind) else []
     return f", which lacks: {', '.join(names)}" if names else ""
 
 

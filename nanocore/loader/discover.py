@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,9 @@ from nanocore.errors import ConfigError
 ENTRY_POINT_GROUP = "nano.plugins"
 FIRST_PARTY_DISTRIBUTION = "nano-cloud"
 ALL_FIRST_PARTY = "*"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""A plugin's name is also that of its folders and of its configuration section."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,9 @@ def select(sources: Iterable[PluginSource], wanted: Sequence[str], *, extra: Ite
     found: dict[str, PluginSource] = {}
     refused: list[tuple[PluginSource, str]] = []
     for source in sorted(sources, key=lambda item: (not item.is_first_party, item.name, item.distribution)):
-        if source.name in found:
+        if not _NAME.fullmatch(source.name):
+            refused.append((source, f"{source.name!r} is no plugin name: lower-case letters, digits and underscores"))
+        elif source.name in found:
             owner = found[source.name].distribution
             refused.append((source, f"the name {source.name} belongs to distribution {owner}"))
         else:
