@@ -137,6 +137,10 @@ class Operations(Protocol):
         """Return the operation that is changing ``resource`` now."""
         ...
 
+    def find_by_key(self, idempotency_key: str) -> Operation | None:
+        """Return the operation that was run with this key within 24 h."""
+        ...
+
     async def delete_ended(self, before: datetime) -> int:
         """Delete operations that ended before ``before``; return their number."""
         ...

@@ -1,0 +1,108 @@
+"""The commands that workflows send to a cell, built from an instance's record."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from nanocore.capabilities.hypervisor import (
+    ChangePower,
+    DefineDisk,
+    DefineGuest,
+    DefineNic,
+    DeleteGuest,
+    Observed,
+    PowerAction,
+)
+from nanocore.capabilities.images import EnsureCached
+from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort, PortSpec
+from nanocore.capabilities.storage import CreateVolume, DeleteVolume
+from nanocore.contracts.plugin import PluginContext
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import InstanceId, NetworkId, NodeId, StepKey, VolumeId
+from nanocore.model.image import DiskImage
+from nanocore.model.instance import DiskRecord, InstanceRecord, NicRecord
+from nanoplugins.compute.cells import Cells
+
+UNREACHED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_OUTCOME})
+
+
+class CellCommands:
+    """Each method may be repeated with the same key."""
+
+    def __init__(self, context: PluginContext, cells: Cells) -> None:
+        self._context = context
+        self._cells = cells
+
+    async def unless_lost(self, node_id: NodeId, command: Awaitable[None]) -> None:
+        """Await a removal on a cell; if the cell is lost by then, leave it to reconciliation.
+
+        The instance's tombstone has the cell cleared when it comes back, so nothing waits for a cell that is gone.
+        """
+        try:
+            await command
+        except NanoError as error:
+            cell = self._cells.find(node_id)
+            if error.code not in UNREACHED or (cell is not None and cell.is_reachable):
+                raise
+            self._context.log.warning("compute.left_to_reconciliation", node=node_id, error=str(error))
+
+    async def allocate(self, record: InstanceRecord, nic: NicRecord, network_id: NetworkId | None) -> Allocation:
+        """Have one address for a network card; the same card gets the same answer."""
+        return await self._context.call(
+            AllocateAddress(network_id=network_id, nic_id=nic.id, mac=nic.mac, instance_id=record.id, name=record.name)
+        )
+
+    async def ensure_port(self, record: InstanceRecord, nic: NicRecord, key: StepKey) -> None:
+        """Have a network card's bridge and its DHCP entry on the instance's cell."""
+        allocation = await self.allocate(record, nic, nic.network_id)
+        port = PortSpec(nic_id=nic.id, mac=nic.mac, addresses=allocation.addresses, hostname=record.name)
+        message = EnsurePort(step_key=key, network=allocation.network, port=port)
+        await self._context.call(message, dst=node_of(record))
+
+    async def delete_port(self, node_id: NodeId, nic_id: str, key: StepKey) -> None:
+        """Remove a network card's port."""
+        await self._context.call(DeletePort(step_key=key, nic_id=nic_id), dst=node_id)
+
+    async def ensure_cached(self, node_id: NodeId, image: DiskImage, key: StepKey) -> None:
+        """Have an image in the cell's cache."""
+        message = EnsureCached(
+            step_key=key, id=image.id, format=image.format, size_bytes=image.size_bytes, sha256=image.sha256 or ""
+        )
+        await self._context.call(message, dst=node_id)
+
+    async def create_volume(self, node_id: NodeId, disk: DiskRecord, key: StepKey) -> None:
+        """Make a disk's volume, cloned from its image if it has one."""
+        message = CreateVolume(step_key=key, id=disk.volume_id, size_bytes=disk.size_bytes, image_id=disk.image_id)
+        await self._context.call(message, dst=node_id)
+
+    async def delete_volume(self, node_id: NodeId, id: VolumeId, key: StepKey) -> None:
+        """Remove a volume."""
+        await self._context.call(DeleteVolume(step_key=key, id=id), dst=node_id)
+
+    async def define(self, record: InstanceRecord, key: StepKey) -> None:
+        """Make the guest known to its cell as the record wants it."""
+        message = DefineGuest(
+            step_key=key,
+            id=record.id,
+            name=record.name,
+            vcpus=record.vcpus,
+            memory_bytes=record.memory_bytes,
+            disks=[DefineDisk(volume_id=disk.volume_id, is_boot=disk.is_boot) for disk in record.disks],
+            nics=[DefineNic(id=nic.id, mac=nic.mac, network_id=nic.network_id) for nic in record.nics],
+        )
+        await self._context.call(message, dst=node_of(record))
+
+    async def delete_guest(self, node_id: NodeId, id: InstanceId, key: StepKey) -> None:
+        """Cut the guest's power and forget it."""
+        await self._context.call(DeleteGuest(step_key=key, id=id), dst=node_id)
+
+    async def change_power(self, record: InstanceRecord, action: PowerAction, key: StepKey) -> Observed:
+        """Do one power action and return what is seen afterwards."""
+        return await self._context.call(ChangePower(step_key=key, id=record.id, action=action), dst=node_of(record))
+
+
+def node_of(record: InstanceRecord) -> NodeId:
+    """Return the node an instance was placed on; raise ``wrong_state`` before that."""
+    if record.node_id is None:
+        raise NanoError(ErrorCode.WRONG_STATE, f"instance {record.name} has not been placed yet")
+    return record.node_id

@@ -1,0 +1,90 @@
+"""Asks the placer, and keeps what it promised until the record says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nanocore.capabilities.placement import Candidate, Decision, PlacementRequest, Placer
+from nanocore.contracts.plugin import PluginContext
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import ComputePoolId, InstanceId, NodeId
+from nanocore.model.instance import InstanceRecord
+from nanocore.wire import structs
+from nanoplugins.compute.board import Board
+from nanoplugins.compute.config import ComputeConfig
+from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES
+from nanoplugins.compute.views import cell_usage
+
+
+class Placing:
+    """Decisions are taken one at a time on the loop, so two instances never get the same last place."""
+
+    def __init__(self, context: PluginContext, board: Board) -> None:
+        self._context = context
+        self._board = board
+        self._reserved: dict[InstanceId, InstanceRecord] = {}
+
+    def decide(self, record: InstanceRecord, node_id: NodeId | None) -> Decision:
+        """Return where ``record`` would go now, changing nothing; raise ``no_capacity`` with every cell's reason."""
+        placers = self._context.collected(Placer)
+        name = self._context.config(ComputeConfig).placer
+        if name not in placers:
+            raise NanoError(
+                ErrorCode.UNIMPLEMENTED,
+                f"no placer is called {name!r}; there are: {', '.join(sorted(placers)) or 'none'}",
+            )
+        request = PlacementRequest(
+            instance_id=record.id,
+            vcpus=record.vcpus,
+            memory_bytes=record.memory_bytes,
+            disk_bytes=sum(disk.size_bytes for disk in record.disks),
+            image_id=record.image_id,
+            node_id=node_id,
+        )
+        decision = placers[name].decide(request, self._candidates(record.compute_pool_id))
+        if decision.node_id is None:
+            refusals = [structs.asdict(refusal) for refusal in decision.refusals]
+            raise NanoError(ErrorCode.NO_CAPACITY, decision.reason, reason="placement.nobody", refusals=refusals)
+        return decision
+
+    @contextmanager
+    def reserve(self, record: InstanceRecord, node_id: NodeId | None) -> Iterator[Decision]:
+        """Decide, and count the instance at its cell while the caller commits its record."""
+        decision = self.decide(record, node_id)
+        self._reserved[record.id] = structs.replace(record, node_id=decision.node_id)
+        try:
+            yield decision
+        finally:
+            del self._reserved[record.id]
+
+    def _candidates(self, pool_id: ComputePoolId) -> list[Candidate]:
+        pool = self._board.store.get(COMPUTE_POOLS, pool_id)
+        if pool is None:
+            raise NanoError(
+                ErrorCode.NOT_FOUND, f"there is no compute pool with id {pool_id[:80]}", field="compute_pool_id"
+            )
+        if not pool.value.is_enabled:
+            raise NanoError(
+                ErrorCode.WRONG_STATE, f"compute pool {pool.value.name} is disabled; enable it or choose another"
+            )
+        return [candidate for id in pool.value.cells for candidate in self._candidate(id)]
+
+    def _candidate(self, id: NodeId) -> list[Candidate]:
+        cell = self._board.cells.find(id)
+        if cell is None:
+            return []
+        records = {entry.key: entry.value for entry in self._board.store.list(INSTANCES, index="node", value=id)}
+        records |= {key: record for key, record in self._reserved.items() if record.node_id == id}
+        return [
+            Candidate(
+                node_id=id,
+                name=cell.info.name,
+                zone=cell.info.zone,
+                is_reachable=cell.is_reachable,
+                is_enabled=self._board.is_enabled(id),
+                instances=len(records),
+                usage=cell_usage(cell, records.values()),
+                cached_images=cell.report.cached_images,
+            )
+        ]

@@ -1,0 +1,141 @@
+"""Hook implementations of ``compute``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nanocore.capabilities.rest import Route
+from nanocore.capabilities.schedule import ScheduledJob
+from nanocore.contracts.handler import Handler, Subscription
+from nanocore.contracts.listing import ResourceChanged
+from nanocore.contracts.node import NodeInfo, NodeRole
+from nanocore.contracts.operation import Workflow
+from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
+from nanocore.contracts.service import Service
+from nanocore.contracts.state_store import Collection
+from nanocore.hookspecs import hookimpl
+from nanoplugins.compute.board import Board
+from nanoplugins.compute.config import ComputeConfig
+from nanoplugins.compute.console import Consoles
+from nanoplugins.compute.create import CreateWorkflow
+from nanoplugins.compute.delete import DeleteWorkflow
+from nanoplugins.compute.instances import Instances
+from nanoplugins.compute.nodes import Nodes
+from nanoplugins.compute.placing import Placing
+from nanoplugins.compute.pools import ComputePools
+from nanoplugins.compute.power import PowerWorkflow
+from nanoplugins.compute.records import ALL
+from nanoplugins.compute.routes import all_routes
+from nanoplugins.compute.service import ComputeService
+
+HOUR_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class _Parts:
+    board: Board
+    placing: Placing
+    pools: ComputePools
+    service: ComputeService
+
+
+class Plugin:
+    """The control plane's knowledge of cells and instances."""
+
+    def __init__(self) -> None:
+        self._made: _Parts | None = None
+
+    @hookimpl
+    def nano_plugin_info(self) -> list[PluginInfo]:
+        """Return who we are."""
+        summary = "Compute pools, cells and instances"
+        return [PluginInfo("compute", "0.1.0", summary, frozenset({NodeRole.CORE, NodeRole.FRONTEND}))]
+
+    @hookimpl
+    def nano_config_sections(self) -> list[ConfigSection]:
+        """Return ``[compute]``."""
+        return [ConfigSection("compute", ComputeConfig)]
+
+    @hookimpl
+    def nano_collections(self) -> list[Collection[Any]]:
+        """Return our record collections."""
+        return ALL
+
+    @hookimpl
+    def nano_services(self, context: PluginContext) -> list[Service]:
+        """Return what keeps the board true."""
+        return [self._parts(context).service] if _is_core(context) else []
+
+    @hookimpl
+    def nano_message_handlers(self, context: PluginContext) -> list[Handler]:
+        """Return what the core answers about instances, compute pools and nodes."""
+        if not _is_core(context):
+            return []
+        parts = self._parts(context)
+        return [
+            *Instances(context, parts.board, parts.placing).handlers(),
+            *parts.pools.handlers(),
+            *Nodes(context, parts.board).handlers(),
+            *Consoles(context, parts.board).handlers(),
+        ]
+
+    @hookimpl
+    def nano_event_subscriptions(self, context: PluginContext) -> list[Subscription]:
+        """Return what the core listens to."""
+        return self._parts(context).service.subscriptions() if _is_core(context) else []
+
+    @hookimpl
+    def nano_workflows(self, context: PluginContext) -> list[Workflow[Any]]:
+        """Return how instances are made, deleted and switched."""
+        if not _is_core(context):
+            return []
+        parts = self._parts(context)
+        return [
+            CreateWorkflow(context, parts.board, parts.placing),
+            DeleteWorkflow(context, parts.board),
+            PowerWorkflow(context, parts.board),
+        ]
+
+    @hookimpl
+    def nano_scheduled_jobs(self, context: PluginContext) -> list[ScheduledJob]:
+        """Return the hourly clean-up."""
+        if not _is_core(context):
+            return []
+        service = self._parts(context).service
+        return [
+            ScheduledJob("compute.delete_old_tombstones", HOUR_SECONDS, service.delete_old_tombstones),
+            ScheduledJob("compute.release_lost_addresses", HOUR_SECONDS, service.release_lost_addresses),
+        ]
+
+    @hookimpl
+    def nano_rest_routes(self) -> list[Route]:
+        """Return the public API."""
+        return all_routes()
+
+    @hookimpl
+    async def nano_peer_joined(self, peer: NodeInfo) -> None:
+        """Show a node that answers."""
+        if self._made is not None:
+            self._made.service.node_joined(peer)
+
+    @hookimpl
+    async def nano_peer_lost(self, peer: NodeInfo, reason: str) -> None:
+        """Show a node that does not answer."""
+        if self._made is not None:
+            self._made.service.node_lost(peer, reason)
+
+    def _parts(self, context: PluginContext) -> _Parts:
+        if self._made is None:
+
+            def publish(event: ResourceChanged) -> None:
+                context.spawn(context.publish(event), name="compute.publish")
+
+            board = Board(context, publish)
+            pools = ComputePools(context, board)
+            self._made = _Parts(board, Placing(context, board), pools, ComputeService(context, board, pools))
+        return self._made
+
+
+def _is_core(context: PluginContext) -> bool:
+    return NodeRole.CORE in context.node.roles

@@ -1,0 +1,98 @@
+"""Compares what a cell has with what the records want. Pure: facts in, decisions out.
+
+Only what a tombstone names is removed: an instance that this zone deleted, or whose creation was undone. Anything else
+without a record is shown and left alone, whoever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Container
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from nanocore.capabilities.hypervisor import Inventory
+from nanocore.ids import InstanceId, VolumeId
+from nanocore.model.instance import DesiredState, InstanceRecord, ObservedState
+from nanoplugins.compute.records import Tombstone
+
+ON = frozenset({ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPING})
+
+
+@dataclass
+class Plan:
+    """What is to be done about one cell."""
+
+    delete_guests: list[InstanceId] = field(default_factory=list)
+    delete_volumes: list[VolumeId] = field(default_factory=list)
+    delete_ports: list[str] = field(default_factory=list)
+    start: list[InstanceId] = field(default_factory=list)
+    """Autostart: wanted, found off."""
+    settle: dict[InstanceId, DesiredState] = field(default_factory=dict)
+    """Found otherwise than wanted, with nobody asking: the record follows the guest."""
+    findings: dict[str, str] = field(default_factory=dict)
+
+
+def plan(
+    inventory: Inventory,
+    records: Sequence[InstanceRecord],
+    tombstones: Iterable[Tombstone],
+    busy: Container[InstanceId],
+) -> Plan:
+    """Compare one cell's ``inventory`` with the ``records`` placed on it.
+
+    ``busy`` instances are left to their operation.
+    """
+    result = Plan()
+    graves = list(tombstones)
+    _compare_leftovers(result, inventory, records, graves, busy)
+    _compare_states(result, inventory, records, busy)
+    return result
+
+
+def _compare_leftovers(
+    result: Plan,
+    inventory: Inventory,
+    records: Sequence[InstanceRecord],
+    graves: list[Tombstone],
+    busy: Container[InstanceId],
+) -> None:
+    wanted_guests = {record.id for record in records}
+    wanted_volumes = {disk.volume_id for record in records for disk in record.disks}
+    wanted_ports = {nic.id for record in records for nic in record.nics}
+    dead = [grave for grave in graves if grave.id not in busy]
+    dead_guests = {grave.id for grave in dead}
+    dead_volumes = {volume for grave in dead for volume in grave.volumes}
+    dead_ports = {nic for grave in dead for nic in grave.nics}
+    for guest in inventory.guests:
+        if not guest.is_managed or guest.id in wanted_guests or guest.id in busy:
+            continue
+        if guest.id in dead_guests:
+            result.delete_guests.append(guest.id)
+        else:
+            result.findings[guest.id] = f"guest {guest.name} ({guest.id}) has no record; it was left alone"
+    for volume in inventory.volumes:
+        if volume in dead_volumes and volume not in wanted_volumes:
+            result.delete_volumes.append(volume)
+        elif volume not in wanted_volumes and not busy:
+            result.findings[volume] = f"volume {volume} belongs to no instance; it was left alone"
+    result.delete_ports += [port for port in inventory.ports if port in dead_ports and port not in wanted_ports]
+
+
+def _compare_states(
+    result: Plan, inventory: Inventory, records: Sequence[InstanceRecord], busy: Container[InstanceId]
+) -> None:
+    guests = {guest.id: guest for guest in inventory.guests if guest.is_managed}
+    for record in records:
+        guest = guests.get(record.id)
+        if guest is None or record.id in busy or not record.is_created or record.desired is DesiredState.DELETED:
+            continue
+        is_off = guest.state is ObservedState.STOPPED
+        if is_off and record.desired is DesiredState.RUNNING:
+            if record.autostart:
+                result.start.append(record.id)
+            else:
+                result.settle[record.id] = DesiredState.STOPPED
+        elif guest.state in ON:
+            seen = DesiredState.PAUSED if guest.state is ObservedState.PAUSED else DesiredState.RUNNING
+            if record.desired is not seen:
+                result.settle[record.id] = seen

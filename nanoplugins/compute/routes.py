@@ -1,0 +1,95 @@
+"""The public API of instances, compute pools, nodes and the overview."""
+
+from __future__ import annotations
+
+from nanocore.capabilities import compute
+from nanocore.capabilities.rest import Route
+from nanocore.model.compute_pool import ComputePool
+from nanocore.model.instance import Instance, InstanceAction
+from nanocore.model.node import Node
+from nanoplugins.compute.instances import POWER_ACTIONS
+
+_ID = "2c4f9a31-6f0e-4a55-9b0e-0f6f5a2f7a10"
+
+_SUMMARIES = {
+    InstanceAction.START: "Start an instance",
+    InstanceAction.STOP: "Ask the guest to shut down; cut its power when it has not after grace_seconds",
+    InstanceAction.POWER_OFF: "Cut an instance's power",
+    InstanceAction.REBOOT: "Ask the guest to reboot",
+    InstanceAction.RESET: "Press an instance's reset button",
+    InstanceAction.PAUSE: "Stop an instance's processors",
+    InstanceAction.RESUME: "Let a paused instance go on",
+}
+
+
+def all_routes() -> list[Route]:
+    """Return every route of this plugin."""
+    return [*_instance_routes(), *_pool_routes(), *_node_routes()]
+
+
+def _instance_routes() -> list[Route]:
+    example = {"name": "web-1", "image_id": _ID, "vcpus": 2, "memory_bytes": 2147483648, "tags": ["web"]}
+    return [
+        Route("GET", "/instances", compute.ListInstances, "List instances", is_list=True, item=Instance),
+        Route("POST", "/instances", compute.CreateInstance, "Create an instance", example),
+        Route("GET", "/instances/{id}", compute.GetInstance, "Get an instance", item=Instance),
+        Route("PATCH", "/instances/{id}", compute.UpdateInstance, "Change an instance", {"vcpus": 4}, item=Instance),
+        Route("DELETE", "/instances/{id}", compute.DeleteInstance, "Delete an instance with its disks"),
+        Route("GET", "/instances/{id}/placement", compute.GetPlacement, "Say why an instance is where it is"),
+        *(
+            Route(
+                "POST",
+                f"/instances/{{id}}/actions/{action.value}",
+                compute.ActOnInstance,
+                _SUMMARIES[action],
+                {"grace_seconds": 30} if action is InstanceAction.STOP else None,
+                constants=(("action", action.value),),
+            )
+            for action in POWER_ACTIONS
+        ),
+    ]
+
+
+def _pool_routes() -> list[Route]:
+    new = {"name": "batch", "description": "Cheap and slow"}
+    return [
+        Route("GET", "/compute-pools", compute.ListComputePools, "List compute pools", is_list=True, item=ComputePool),
+        Route(
+            "POST",
+            "/compute-pools",
+            compute.CreateComputePool,
+            "Create a compute pool",
+            new,
+            status=201,
+            location="/compute-pools/{id}",
+        ),
+        Route("GET", "/compute-pools/{id}", compute.GetComputePool, "Get a compute pool"),
+        Route(
+            "PATCH", "/compute-pools/{id}", compute.UpdateComputePool, "Change a compute pool", {"is_enabled": False}
+        ),
+        Route("DELETE", "/compute-pools/{id}", compute.DeleteComputePool, "Delete an empty compute pool", status=204),
+        Route("PUT", "/compute-pools/{id}/cells/{node_id}", compute.AddCell, "Put a cell into a compute pool"),
+        Route("DELETE", "/compute-pools/{id}/cells/{node_id}", compute.RemoveCell, "Take a cell out of a compute pool"),
+    ]
+
+
+def _node_routes() -> list[Route]:
+    return [
+        Route("GET", "/nodes", compute.ListNodes, "List nodes", is_list=True, item=Node),
+        Route("GET", "/nodes/{id}", compute.GetNode, "Get a node"),
+        Route("DELETE", "/nodes/{id}", compute.DeleteNode, "Revoke a node that runs no instances", status=204),
+        *(
+            Route(
+                "POST",
+                f"/nodes/{{id}}/actions/{action}",
+                compute.ActOnNode,
+                summary,
+                constants=(("action", action),),
+            )
+            for action, summary in (
+                ("enable", "Let a cell get new instances"),
+                ("disable", "Let a cell get no new instances"),
+            )
+        ),
+        Route("GET", "/system", compute.GetSystemOverview, "See the zone at a glance"),
+    ]
