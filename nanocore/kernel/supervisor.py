@@ -69,18 +69,20 @@ def _walk(goal: str, at: str, after: dict[str, tuple[str, ...]], path: list[str]
 
 
 class Supervisor:
-    """``on_failure`` is told plugin and reason of every service and task that failed."""
+    """``on_service_failed`` is told plugin and reason, ``on_task_failed`` the plugin of a task that raised."""
 
     def __init__(
         self,
         *,
         log: structlog.stdlib.BoundLogger,
-        on_failure: Callable[[str, str], None],
+        on_service_failed: Callable[[str, str], None],
+        on_task_failed: Callable[[str], None],
         start_seconds: float = START_SECONDS,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._log = log
-        self._on_failure = on_failure
+        self._on_service_failed = on_service_failed
+        self._on_task_failed = on_task_failed
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._services: dict[str, Supervised] = {}
@@ -128,8 +130,9 @@ class Supervisor:
         self._is_stopping = True
         deadline = time.monotonic() + STOP_ALL_SECONDS
         await self._end([task for task in self._starting if not task.done()])
-        waits = {name: asyncio.Event() for name in self._services}
-        stops = [asyncio.create_task(self._stop(item, waits, deadline)) for item in self._services.values()]
+        looped = cycles([item.service for item in self._services.values()])
+        waits = {name: asyncio.Event() for name in self._services if name not in looped}
+        stops = [asyncio.create_task(self._stop(self._services[name], waits, deadline)) for name in waits]
         if stops:
             await asyncio.wait(stops)
         await self._end(list(self._tasks))
@@ -154,10 +157,9 @@ class Supervisor:
 
     async def _stop(self, supervised: Supervised, waits: dict[str, asyncio.Event], deadline: float) -> None:
         try:
-            users = [item.name for item in self._services.values() if supervised.name in item.service.after]
-            for name in users:
-                if name not in cycles([item.service for item in self._services.values()]):
-                    await waits[name].wait()
+            for name, is_stopped in waits.items():
+                if supervised.name in self._services[name].service.after:
+                    await is_stopped.wait()
             if supervised.state is ServiceState.WAITING:
                 return
             limit = max(0.05, min(self._stop_seconds, deadline - time.monotonic()))
@@ -168,9 +170,7 @@ class Supervisor:
                     "service did not stop", service=supervised.name, plugin=supervised.plugin, reason=problem
                 )
         except Exception as error:  # noqa: BLE001  one service must not keep others from stopping
-            self._log.error(  # noqa: TRY400  the traceback is passed on
-                "service did not stop", service=supervised.name, plugin=supervised.plugin, exc_info=error
-            )
+            self._log.error("service did not stop", service=supervised.name, plugin=supervised.plugin, exc_info=error)
         finally:
             supervised.state = ServiceState.STOPPED
             waits[supervised.name].set()
@@ -199,7 +199,7 @@ class Supervisor:
         self._log.error(
             "service failed", service=supervised.name, plugin=supervised.plugin, reason=reason, exc_info=error
         )
-        self._on_failure(supervised.plugin, reason)
+        self._on_service_failed(supervised.plugin, reason)
 
     # -- tasks
 
@@ -207,7 +207,7 @@ class Supervisor:
         plugin = self._tasks.pop(task, "")
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("task failed", task=task.get_name(), plugin=plugin, exc_info=error)
-            self._on_failure(plugin, f"task {task.get_name()} failed: {_text(error)}")
+            self._on_task_failed(plugin)
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
