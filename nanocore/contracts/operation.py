@@ -141,6 +141,15 @@ class Operations(Protocol):
         """Return the operation that was run with this key within 24 h."""
         ...
 
+    def find_repeated(
+        self, kind: str, *, requested_by: Principal | None = None, idempotency_key: str | None = None
+    ) -> Operation | None:
+        """Return the operation that an earlier ``run`` with this key began, ``None`` without a key or a match.
+
+        For handlers to ask before their checks, which would refuse a repeat ("the name is taken").
+        """
+        ...
+
     async def delete_ended(self, before: datetime) -> int:
         """Delete operations that ended before ``before``; return their number."""
         ...
