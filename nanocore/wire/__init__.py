@@ -4,6 +4,7 @@ Plugins import ``Struct``, ``Meta`` and ``field`` from here to declare their own
 """
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field, structs
+from msgspec.json import schema_components
 
 from nanocore.wire.codec import decode, decode_json, encode, encode_json, to_builtins
 from nanocore.wire.message import PUBLIC, Command, Event, Message, Query, Request, Result, result_type
@@ -27,6 +28,7 @@ __all__ = [
     "encode_json",
     "field",
     "result_type",
+    "schema_components",
     "structs",
     "to_builtins",
 ]
