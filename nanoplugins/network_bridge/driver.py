@@ -62,7 +62,8 @@ class BridgeDriver:
         self._log = log
         self._live: dict[NetworkId, _Live] = {}
         self._network_of: dict[str, NetworkId] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._revivals: set[asyncio.Task[None]] = set()
         self._user = ""
 
     @property
@@ -96,9 +97,9 @@ class BridgeDriver:
 
     async def close(self) -> None:
         """Stop watching; bridges, rules and dnsmasq stay."""
-        for task in list(self._tasks):
+        for task in self._revivals:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._revivals, *self._changes, return_exceptions=True)
         for live in self._live.values():
             live.unwatch()
         self._live.clear()
@@ -174,9 +175,18 @@ class BridgeDriver:
         ]
 
     async def _apply(self, live: _Live) -> None:
-        """Bring the node in line with the record; concurrent changes of one network are applied together."""
+        """Bring the node in line with the record.
+
+        Changes of one network that arrive together are applied together. A caller that is cancelled does not cut a
+        change in two.
+        """
         live.wanted += 1
-        mine = live.wanted
+        task = asyncio.create_task(self._apply_until(live, live.wanted), name=f"apply {live.served.names.bridge}")
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
+
+    async def _apply_until(self, live: _Live, mine: int) -> None:
         async with live.lock:
             if live.applied >= mine:
                 return
@@ -239,8 +249,8 @@ class BridgeDriver:
         live.watch = None
         self._log.warning("dnsmasq ended and is started again", network=live.served.spec.name)
         task = asyncio.get_running_loop().create_task(self._revive(live), name=f"revive {live.served.names.bridge}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._revivals.add(task)
+        task.add_done_callback(self._revivals.discard)
 
     async def _revive(self, live: _Live) -> None:
         if asyncio.get_running_loop().time() - live.started_at > RETRY_SECONDS[-1]:

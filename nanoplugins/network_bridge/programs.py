@@ -8,6 +8,7 @@ import pwd
 import select
 import shutil
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,30 +88,28 @@ _PATH = os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 async def _run(*command: str, data: bytes = b"") -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": _PATH, "LC_ALL": "C"},
-    )
+    # In a thread: cancelling an asyncio subprocess whose grandchild holds the pipes can hang the loop's end.
     try:
-        output, errors = await asyncio.wait_for(process.communicate(data), TIMEOUT_SECONDS)
-    except TimeoutError as error:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            input=data,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env={"PATH": _PATH, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
         raise NanoError(
             ErrorCode.UNAVAILABLE,
             f"{command[0]} did not end within {TIMEOUT_SECONDS:g} s",
             reason=f"network_bridge.{command[0]}",
         ) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        said = errors.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise NanoError(
             ErrorCode.UNAVAILABLE,
             f"{' '.join(command)} failed: {said[0][:300]}",
             reason=f"network_bridge.{command[0]}",
         )
-    return output
+    return done.stdout

@@ -78,7 +78,7 @@ class Machine:
                 finally:
                     os.close(handle)
                 results.append(asyncio.run(main()))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  raised again by the caller
                 errors.append(error)
 
         runner = threading.Thread(target=thread)
@@ -114,8 +114,9 @@ class Machine:
         return self.sh(*command, where=guest).stdout
 
     def processes(self) -> list[int]:
-        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
-        return [int(line) for line in found.stdout.split()]
+        asked = subprocess.Popen(["ip", "netns", "pids", self.name], stdout=subprocess.PIPE, text=True)
+        found, _ = asked.communicate()
+        return [int(line) for line in found.split() if int(line) != asked.pid]  # it may run in there itself
 
     def leftovers(self) -> list[str]:
         links = self.sh("ip", "-br", "link").stdout

@@ -76,7 +76,9 @@ def test_guest_gets_its_address_by_dhcp_and_names_resolve(machine: Any) -> None:
 def test_stranger_gets_no_address(machine: Any) -> None:
     bridge = served(machine, WEB)
     guest = machine.plug_in(bridge, "52:54:00:00:00:99")
-    done = machine.sh("busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true", where=guest)
+    done = machine.sh(
+        "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true", where=guest
+    )
     assert done.returncode != 0
     uninstall(machine)
 
@@ -163,14 +165,13 @@ def test_killed_dnsmasq_is_started_again_also_an_adopted_one(machine: Any) -> No
         driver = machine.driver()
         await driver.open()
         for _ in range(2):
-            (pid,) = machine.processes()
+            (configuration,) = machine.folder.glob("networks/*/dnsmasq.conf")
+            pid = programs.find_dnsmasq(configuration)
             os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(10):
-                while machine.processes() in ([], [pid]):
+                # A process has no event to wait for.
+                while programs.find_dnsmasq(configuration) in (None, pid) or await check_networks(driver):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-        async with asyncio.timeout(10):
-            while await check_networks(driver) is not None:
-                await asyncio.sleep(0.01)
         await driver.remove_all()
         await driver.close()
 
@@ -250,7 +251,9 @@ def test_tables_of_others_are_left_alone(machine: Any) -> None:
 
 
 def test_firewall_that_drops_forwarding_is_named(machine: Any) -> None:
-    machine.sh("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }")
+    machine.sh(
+        "nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    )
 
     async def work() -> None:
         driver = machine.driver()
@@ -292,7 +295,9 @@ def test_port_that_can_not_be_made_leaves_nothing(machine: Any) -> None:
             assert caught.value.code is ErrorCode.UNAVAILABLE
             assert "Address already in use" in caught.value.message
             assert await driver.list_ports() == []
-            assert machine.leftovers() == []
+            assert [path.name for path in machine.folder.iterdir() if path.is_file()] == ["forwarding-enabled"]
+            assert not list((machine.folder / "networks").iterdir())
+            assert machine.processes() == []
         await driver.ensure_port(NETWORK, WEB)
         await driver.remove_all()
         await driver.close()
