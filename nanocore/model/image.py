@@ -37,6 +37,8 @@ class ImageRecord(Struct, frozen=True, kw_only=True):
     tags: list[str] = field(default_factory=list)
     owner: str = ""
     created_at: datetime
+    last_byte_at: datetime | None = None
+    """When bytes arrived last; an upload without any for long is deleted."""
 
 
 class DiskImage(Result, frozen=True, kw_only=True):
