@@ -1,0 +1,1 @@
+"""Networks and the addresses allocated from them, on the core."""
