@@ -1,0 +1,1 @@
+"""Disk images: upload, inspection, storage on the core, caches on cells."""

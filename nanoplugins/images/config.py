@@ -1,0 +1,22 @@
+"""Settings of ``[images]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nanocore.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """Limits for uploads and inspections."""
+
+    max_image_bytes: int = setting(64 * 1024**3, "Largest file that may be uploaded", minimum=1)
+    max_virtual_bytes: int = setting(2 * 1024**4, "Largest disk that an image may unfold to", minimum=1)
+    max_unfinished_uploads: int = setting(32, "Uploads that may be under way at once", minimum=1)
+    upload_idle_seconds: float = setting(60.0, "Silence after which a sender counts as gone; it may resume", minimum=1)
+    upload_expires_seconds: float = setting(
+        24 * 3600.0, "Time without a byte after which an unfinished upload is deleted", minimum=60
+    )
+    reserve_bytes: int = setting(256 * 1024**2, "Space that uploads and caches leave free", minimum=0)
+    inspection_timeout_seconds: float = setting(120.0, "Longest time that an inspection may take", minimum=1)

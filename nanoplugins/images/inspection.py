@@ -1,0 +1,64 @@
+"""Starts an inspection process and reads its verdict. Nothing else looks into a file before it was inspected."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from nanocore.errors import NanoError
+from nanocore.wire import decode_json
+from nanoplugins.images.formats import Verdict
+
+MAX_VERDICT_BYTES = 64 * 1024
+CPU_SECONDS = 60
+
+
+async def inspect_image(path: Path, *, max_virtual_bytes: int, timeout_seconds: float) -> Verdict:
+    """Return the verdict; an inspection that crashes, hangs or talks nonsense is a refusal.
+
+    Raises ``OSError`` when the file can't be opened or the process can't be started.
+    """
+    image = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "nanoplugins.images.inspect",
+            str(max_virtual_bytes),
+            str(CPU_SECONDS),
+            # Secrets in our environment are none of its business; where our own modules come from is.
+            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            stdin=image,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    finally:
+        os.close(image)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await _verdict(process)
+    except TimeoutError:
+        return Verdict(refusal=f"its inspection took longer than {timeout_seconds:g} s")
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _verdict(process: asyncio.subprocess.Process) -> Verdict:
+    if process.stdout is None:
+        message = "started with a pipe"
+        raise RuntimeError(message)
+    text = await process.stdout.read(MAX_VERDICT_BYTES)
+    status = await process.wait()
+    if status == 0:
+        with suppress(NanoError):
+            return decode_json(text, Verdict)
+    ending = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
+    return Verdict(refusal=f"its inspection {ending}: it is damaged, or made to break whoever reads it")
