@@ -97,6 +97,13 @@ class ConfigFiles:
     enabled: tuple[str, ...] = ()
     """Plugins named by a file in ``plugins.d``."""
 
+    def with_values(self, values: Mapping[str, Mapping[str, Any]], *, file: str) -> ConfigFiles:
+        """Return these files with ``values`` (section, key) on top; errors name them by ``file``."""
+        tables = {name: dict(table) for name, table in self.tables.items()}
+        for name, table in values.items():
+            tables.setdefault(name, {}).update({key: _Value(value, file) for key, value in table.items()})
+        return dataclasses.replace(self, tables=tables)
+
     def section(self, name: str, kind: type[T]) -> T:
         """Return table ``[name]`` as the frozen dataclass ``kind``; raise ``ConfigError``."""
         fields = {item.name: item for item in dataclasses.fields(cast("Any", kind))}
