@@ -1,0 +1,1 @@
+"""History of nodes and instances, in memory, of fixed size."""
