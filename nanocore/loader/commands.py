@@ -21,7 +21,7 @@ def find_cli_command(name: str) -> CliCommand | None:
         try:
             declare = getattr(source.load(), "nano_cli_commands", None)
             declared: list[CliCommand] = [] if declare is None else list(declare())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything
             structlog.get_logger().warning("cli.plugin_failed", plugin=source.name, error=str(error))
             continue
         for command in declared:
