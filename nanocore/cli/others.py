@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _upload(session: Session, file: Path, name: str | None, sha256: str | None) 
     def show(done: int, total: int) -> None:
         click.echo(f"\r\x1b[K{format_bytes(done)} of {format_bytes(total)}", nl=done == total, err=True)
 
-    on_progress: Callable[[int, int], None] | None = show if click.get_text_stream("stderr").isatty() else None
+    on_progress: Callable[[int, int], None] | None = show if sys.stderr.isatty() else None
     image = session.client.upload_disk_image(file, name or file.stem, sha256=sha256, on_progress=on_progress)
     print_item(image, session.output)
 
