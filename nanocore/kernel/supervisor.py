@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from nanocore.contracts.service import Service
+from nanocore.loader.watchdog import contain_exit
 from nanocore.logs import log_context
 
 START_SECONDS = 60.0
@@ -102,7 +103,7 @@ class Supervisor:
             work.close()
             return
         with log_context(plugin=plugin):
-            task = asyncio.create_task(work, name=name)
+            task = _task(work, name)
         self._tasks[task] = plugin
         task.add_done_callback(self._task_ended)
 
@@ -177,7 +178,7 @@ class Supervisor:
 
     async def _limited(self, work: Coroutine[Any, Any, None], limit: float, name: str) -> str | None:
         """Return what went wrong. Unlike ``asyncio.timeout``, this also returns when ``work`` ignores its end."""
-        task = asyncio.create_task(work, name=name)
+        task = _task(work, name)
         try:
             await asyncio.wait({task}, timeout=limit)
         except asyncio.CancelledError:
@@ -217,6 +218,13 @@ class Supervisor:
         _, left = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         for task in left:
             self._log.error("task does not end", task=task.get_name())
+
+
+def _task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    task = asyncio.create_task(contain_exit(work), name=name)
+    # One cancelled before its first step never awaited `work`, of which Python would complain.
+    task.add_done_callback(lambda _: work.close())
+    return task
 
 
 def _text(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from nanocore.loader.caller import HookCaller
 from nanocore.loader.checks import hook_problems, result_problem
 from nanocore.loader.discover import PluginSource, select
 from nanocore.loader.specs import Spec, all_specs, resolve_kind
-from nanocore.loader.watchdog import HookTimeoutError, Watchdog
+from nanocore.loader.watchdog import HookTimeoutError, Watchdog, contain_exit
 from nanocore.logs import log_context
 
 K = TypeVar("K")
@@ -302,10 +302,10 @@ class Plugins:
         async def counted(*arguments: Any) -> Any:  # noqa: ANN401  as the declared callable
             with log_context(plugin=name):
                 try:
-                    return await call(*arguments)
-                except (NanoError, asyncio.CancelledError):
+                    return await contain_exit(call(*arguments))
+                except NanoError:
                     raise
-                except BaseException:
+                except Exception:
                     plugin.failures += 1
                     raise
 
@@ -314,7 +314,7 @@ class Plugins:
     async def _tell(self, plugin: Plugin, spec: Spec, arguments: dict[str, Any]) -> None:
         async def tell() -> None:
             with log_context(plugin=plugin.name):
-                await self._caller.call(plugin.name, spec.name, arguments)
+                await contain_exit(self._caller.call(plugin.name, spec.name, arguments))
 
         task = asyncio.create_task(tell(), name=f"{spec.name}:{plugin.name}")
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class HookTimeoutError(Exception):
@@ -19,6 +21,17 @@ class _Job:
     is_done: threading.Event = field(default_factory=threading.Event)
     value: Any = None
     error: BaseException | None = None
+
+
+async def contain_exit(work: Awaitable[T]) -> T:
+    """Return what ``work`` returns; a ``SystemExit`` or ``KeyboardInterrupt`` of it becomes ``RuntimeError``.
+
+    In a task either would end the whole event loop.
+    """
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"tried to end the process: {error!r}") from error
 
 
 class Watchdog:
