@@ -17,7 +17,7 @@ from nanocore.logs import log_context
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0
-STOP_ALL_SECONDS = 4.0
+STOP_ALL_SECONDS = 2.5
 """All services together; with what the kernel itself needs a node stops within 5 s."""
 CANCEL_SECONDS = 0.2
 """How long a task may take to end once it is cancelled; then it is abandoned, and named."""
