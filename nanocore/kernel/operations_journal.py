@@ -254,10 +254,11 @@ def _go_on(record: OperationRecord, plan: Sequence[Step], now: datetime) -> tupl
         return structs.replace(record, steps=(*record.steps, intent), state=state, started_at=started_at), Do(index)
     if any(step.state is StepState.LEFT for step in record.steps):
         return _ended(record, OperationState.FAILED, now, is_unsettled=True), End()
-    if record.left_error is not None:
+    if record.state.is_final and record.left_error is not None:
         message = "some steps failed at first and were finished when the core started again; nothing is left to do"
         record = structs.replace(record, left_error=structs.replace(record.left_error, message=message))
         return _ended(record, OperationState.FAILED, now), End()
+    record = structs.replace(record, left_error=None)
     return _ended(record, OperationState.SUCCEEDED, now), End()
 
 
