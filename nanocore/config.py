@@ -68,7 +68,9 @@ class KernelConfig:
         "Empty: the address of the default route.",
     )
     core: str = setting(
-        "", 'Address of the core ("host" or "host:port"), on nodes without the role core; joining writes it.'
+        "",
+        'Address of the core ("host" or "host:port"), if it has moved since this node joined. '
+        "Empty: the one in the invite. Not for a core itself.",
     )
     state_store: str = setting("sqlite", "State store in use on a core.")
     authorizer: str = setting("local", "Authorizer in use on a core.")

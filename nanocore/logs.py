@@ -23,7 +23,9 @@ _SECRET_NAME = re.compile(
     r"secret_key|private_key|csrf)$",
     re.IGNORECASE,
 )
-_SECRET_TEXT = re.compile(r"(?P<kind>\bnano_|\b(?:session|token):|\bBearer )[A-Za-z0-9_\-.~+/=]{16,}")
+_SECRET_TEXT = re.compile(
+    r"(?P<kind>\bnano_(?=[\w-]{32})|\b(?:session|token):(?=[\w-]{16})|\bBearer )[A-Za-z0-9_\-.~+/=]+"
+)
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

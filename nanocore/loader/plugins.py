@@ -168,8 +168,9 @@ class Plugins:
         plugin.state, plugin.reason, plugin.failures = PluginState.FAILED, reason, plugin.failures + 1
 
     def count(self, name: str) -> None:
-        """Count one failure of a plugin."""
-        self._find(name).failures += 1
+        """Count one failure of a plugin; the kernel itself has the empty name."""
+        if name:
+            self._find(name).failures += 1
 
     def statuses(self) -> list[PluginStatus]:
         """Return every plugin found, by name."""
