@@ -1,0 +1,1 @@
+"""Simulated hypervisor, storage and network."""

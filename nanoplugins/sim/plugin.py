@@ -1,0 +1,47 @@
+"""Hook implementations of ``sim``."""
+
+from __future__ import annotations
+
+from nanocore import __version__
+from nanocore.capabilities.hypervisor import HypervisorDriver
+from nanocore.capabilities.network import NetworkDriver
+from nanocore.capabilities.storage import StorageDriver
+from nanocore.contracts.node import NodeRole
+from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
+from nanocore.hookspecs import hookimpl
+from nanoplugins.sim.config import SimConfig
+from nanoplugins.sim.hypervisor import NAME, SimHypervisor
+from nanoplugins.sim.network import SimNetwork
+from nanoplugins.sim.storage import SimStorage
+
+
+class Plugin:
+    """A cell without a machine: for tests, demonstrations and scale."""
+
+    @hookimpl
+    def nano_plugin_info(self) -> list[PluginInfo]:
+        """Name it."""
+        summary = "Simulates hypervisor, storage and network"
+        return [PluginInfo(NAME, __version__, summary, frozenset({NodeRole.CELL}))]
+
+    @hookimpl
+    def nano_config_sections(self) -> list[ConfigSection]:
+        """Return ``[sim]``."""
+        return [ConfigSection(NAME, SimConfig)]
+
+    @hookimpl
+    def nano_hypervisor_drivers(self, context: PluginContext) -> list[HypervisorDriver]:
+        """Offer the driver ``sim``."""
+        guest_file = context.paths.state / "guests.jsonl"
+        return [SimHypervisor(context.config(SimConfig), clock=context.clock, guest_file=guest_file)]
+
+    @hookimpl
+    def nano_storage_drivers(self, context: PluginContext) -> list[StorageDriver]:
+        """Offer the driver ``sim``."""
+        total = context.config(SimConfig).storage_bytes
+        return [SimStorage(context.paths.state / "volumes.json", total_bytes=total)]
+
+    @hookimpl
+    def nano_network_drivers(self, context: PluginContext) -> list[NetworkDriver]:
+        """Offer the driver ``sim``."""
+        return [SimNetwork(context.paths.state / "ports")]
