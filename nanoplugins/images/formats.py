@@ -7,11 +7,14 @@ taken is checked further here, as its checks are about known attacks, not about 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nanocore.wire import Struct
 from nanoplugins.images import qcow2
 from nanoplugins.images.qcow2 import SECTOR_BYTES, Refusal
+
+if TYPE_CHECKING:
+    from oslo_utils.imageutils.format_inspector import FileInspector
 
 HEAD_BYTES = 1024 * 1024
 """Everything by which a format is told lies in it: ISO 9660's descriptor is the last, at 32 KiB."""
@@ -19,6 +22,21 @@ CHUNK_BYTES = 4096
 BOOT_SIGNATURE = b"\x55\xaa"
 BOOT_SIGNATURE_AT = 510
 _VHD_FOOTER = b"conectix"
+_OTHER_STARTS = (
+    (b"#", "a text such as a VMDK descriptor"),
+    (b"QFI\xfb", "qcow2"),
+    (b"QED\0", "QED"),
+    (b"KDMV", "VMDK"),
+    (b"COWD", "VMDK"),
+    (b"conectix", "VHD"),
+    (b"vhdxfile", "VHDX"),
+    (b"<<<", "VDI"),
+    (b"LUKS\xba\xbe", "LUKS"),
+    (b"Bochs Virtual HD Image", "a Bochs image"),
+    (b"WithoutFreeSpace", "a Parallels image"),
+    (b"WithouFreSpacExt", "a Parallels image"),
+)
+"""What QEMU's own probing would take for another format; Nano never probes, others who get the file might."""
 _CONVERT = "convert it with qemu-img convert -O qcow2"
 
 
@@ -39,45 +57,57 @@ def examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict:
 
 
 def _examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict:
-    claimed = _claimed_format(file)
-    if claimed == "qcow2":
-        return Verdict(format="qcow2", virtual_size_bytes=qcow2.check(file, size_bytes, max_virtual_bytes))
-    if claimed not in ("gpt", "raw"):
-        raise Refusal(_unsupported(claimed))
+    from oslo_utils.imageutils import format_inspector
+
+    head = file.read(HEAD_BYTES)
+    try:
+        found = _detect(head)
+        # Ours first: its refusals say what to do.
+        if str(found) == "qcow2":
+            verdict = Verdict(format="qcow2", virtual_size_bytes=qcow2.check(file, size_bytes, max_virtual_bytes))
+        elif str(found) in ("gpt", "raw"):
+            verdict = _check_raw(file, head, size_bytes, max_virtual_bytes)
+        else:
+            raise Refusal(_unsupported(str(found)))
+        found.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        raise Refusal(f"it is not safe: {'; '.join(str(failure) for failure in error.failures.values())}") from error
+    except format_inspector.ImageFormatError as error:
+        raise Refusal(f"it pretends to be several things at once: {error}") from error
+    return verdict
+
+
+def _check_raw(file: BinaryIO, head: bytes, size_bytes: int, max_virtual_bytes: int) -> Verdict:
+    """Take a raw disk that firmware could boot and that nobody could take for anything else."""
     if size_bytes % SECTOR_BYTES:
         raise Refusal(f"a raw disk is a multiple of {SECTOR_BYTES} bytes long; this file is not, or it is cut off")
     if size_bytes > max_virtual_bytes:
         raise Refusal(f"it has {size_bytes} bytes, more than the {max_virtual_bytes} allowed")
-    file.seek(0)
-    if file.read(SECTOR_BYTES)[BOOT_SIGNATURE_AT:] != BOOT_SIGNATURE:
+    if head[BOOT_SIGNATURE_AT:SECTOR_BYTES] != BOOT_SIGNATURE:
         raise Refusal("it is no known disk image: neither qcow2 nor a raw disk with a boot sector")
+    for magic, name in _OTHER_STARTS:
+        if head.startswith(magic):
+            raise Refusal(f"it starts as {name} does, but has a boot sector as well")
     file.seek(size_bytes - SECTOR_BYTES)
     if file.read(len(_VHD_FOOTER)) == _VHD_FOOTER:
         raise Refusal(_unsupported("vhd"))
     return Verdict(format="raw", virtual_size_bytes=size_bytes)
 
 
-def _claimed_format(file: BinaryIO) -> str:
+def _detect(head: bytes) -> FileInspector:
+    """Return what the file claims to be; raises ``ImageFormatError`` when it claims several things."""
     from oslo_utils.imageutils import format_inspector
 
-    wrapper = format_inspector.InspectWrapper(BytesIO(file.read(HEAD_BYTES)))
-    try:
-        while wrapper.read(CHUNK_BYTES):
-            pass
-        wrapper.close()
-        claims = {str(found) for found in wrapper.formats or ()}
-        if "iso" in claims:
-            raise Refusal("it is an ISO 9660 file, a media image; a disk image is qcow2 or raw")
-        found = wrapper.format
-        if found is None:
-            raise Refusal("it is no known disk image")
-        if str(found) in ("qcow2", "gpt", "raw"):
-            found.safety_check()
-        return str(found)
-    except format_inspector.SafetyCheckFailed as error:
-        raise Refusal(f"it is not safe: {'; '.join(str(failure) for failure in error.failures.values())}") from error
-    except format_inspector.ImageFormatError as error:
-        raise Refusal(f"it pretends to be several things at once: {error}") from error
+    wrapper = format_inspector.InspectWrapper(BytesIO(head))
+    while wrapper.read(CHUNK_BYTES):
+        pass
+    wrapper.close()
+    if "iso" in {str(found) for found in wrapper.formats or ()}:
+        raise Refusal("it is an ISO 9660 file, a media image; a disk image is qcow2 or raw")
+    found = wrapper.format
+    if found is None:
+        raise Refusal("it is no known disk image")
+    return found
 
 
 def _unsupported(claimed: str) -> str:

@@ -206,18 +206,27 @@ class Intake:
             log.info("image inspected", state=record.state, reason=record.reason, format=record.format)
             if record.state is ImageState.FAILED:
                 await asyncio.to_thread(self._remove_files, id)
-        except NanoError as error:
-            # Deleted meanwhile: the file may have been renamed after the deletion looked for it.
-            log.info("inspection dropped", reason=str(error))
-            if self._library.find(id) is None:
-                await asyncio.to_thread(self._remove_files, id)
         except Exception:
-            log.exception("inspection failed; the next start repeats it")
+            if self._library.find(id) is not None:
+                log.exception("inspection not recorded; the next start repeats it")
+                return
+            # Deleted meanwhile; the file may have been renamed after the deletion looked for it.
+            await asyncio.to_thread(self._remove_files, id)
 
     async def _judge(self, id: ImageId) -> dict[str, object]:
         """Return what the record is to say; an accepted file has its final name then."""
         record = self._library.require(id, _INSPECTING)
-        path = await asyncio.to_thread(self._locate, id)
+        try:
+            return await self._examine(record)
+        except (OSError, NanoError) as error:
+            self._context.log.exception("image could not be inspected", image_id=id)
+            return {
+                "state": ImageState.FAILED,
+                "reason": f"the core could not inspect it: {error}; delete it and upload it again",
+            }
+
+    async def _examine(self, record: ImageRecord) -> dict[str, object]:
+        path = await asyncio.to_thread(self._locate, record.id)
         verdict = await inspect_image(
             path,
             max_virtual_bytes=self._config.max_virtual_bytes,
@@ -229,8 +238,8 @@ class Intake:
         if record.expected_sha256 not in (None, digest):
             reason = f"the upload has SHA-256 {digest}, announced was {record.expected_sha256}; upload it again"
             return {"state": ImageState.FAILED, "reason": reason}
-        if path != self._folders.image(id):
-            await _in_thread(lambda: publish(path, self._folders.image(id)))
+        if path != self._folders.image(record.id):
+            await _in_thread(lambda: publish(path, self._folders.image(record.id)))
         return {
             "state": ImageState.READY,
             "format": verdict.format,
