@@ -39,7 +39,8 @@ def new_volume_id() -> VolumeId:
 
 def info(path: str | Path) -> dict[str, object]:
     done = subprocess.run(["qemu-img", "info", "-f", "qcow2", "--output=json", path], check=True, capture_output=True)
-    return json.loads(done.stdout)
+    facts: dict[str, object] = json.loads(done.stdout)
+    return facts
 
 
 def refused(work: Coroutine[Any, Any, object], code: ErrorCode, match: str | None = None) -> NanoError:
@@ -279,25 +280,25 @@ def test_kill_while_creating_leaves_a_part_that_open_sweeps(tmp_path: Path) -> N
     assert asyncio.run(driver.create(VolumeSpec(id=volume_id, size_bytes=MIB))).size_bytes == MIB
 
 
-@pytest.mark.parametrize(
-    ("complaint", "code"),
-    [
-        ("qemu-img: /p/x: Could not resize file: No space left on device", ErrorCode.NO_CAPACITY),
-        ("qemu-img: Disk quota exceeded", ErrorCode.NO_CAPACITY),
-        (
-            'qemu-img: Could not open: Failed to get "write" lock\nIs another process using the image',
-            ErrorCode.WRONG_STATE,
-        ),
-        ("qemu-img: Could not open '/p/x': Permission denied", ErrorCode.UNAVAILABLE),
-        ("qemu-img: Could not create '/p/x': Read-only file system", ErrorCode.UNAVAILABLE),
-        ("qemu-img: /p/x: error while writing: Input/output error", ErrorCode.UNAVAILABLE),
-        ("qemu-img: error while writing: File too large", ErrorCode.UNAVAILABLE),
-        ("qemu-img: Could not open '/p/x': No such file or directory", ErrorCode.NOT_FOUND),
-        ("qemu-img: Could not open '/p/x': Image is not in qcow2 format", ErrorCode.INTERNAL),
-        ("something new", ErrorCode.INTERNAL),
-        ("", ErrorCode.INTERNAL),
-    ],
-)
+COMPLAINTS = [
+    ("qemu-img: /p/x: Could not resize file: No space left on device", ErrorCode.NO_CAPACITY),
+    ("qemu-img: Disk quota exceeded", ErrorCode.NO_CAPACITY),
+    (
+        'qemu-img: Could not open: Failed to get "write" lock\nIs another process using the image',
+        ErrorCode.WRONG_STATE,
+    ),
+    ("qemu-img: Could not open '/p/x': Permission denied", ErrorCode.UNAVAILABLE),
+    ("qemu-img: Could not create '/p/x': Read-only file system", ErrorCode.UNAVAILABLE),
+    ("qemu-img: /p/x: error while writing: Input/output error", ErrorCode.UNAVAILABLE),
+    ("qemu-img: error while writing: File too large", ErrorCode.UNAVAILABLE),
+    ("qemu-img: Could not open '/p/x': No such file or directory", ErrorCode.NOT_FOUND),
+    ("qemu-img: Could not open '/p/x': Image is not in qcow2 format", ErrorCode.INTERNAL),
+    ("something new", ErrorCode.INTERNAL),
+    ("", ErrorCode.INTERNAL),
+]
+
+
+@pytest.mark.parametrize(("complaint", "code"), COMPLAINTS)
 def test_complaints_are_translated(complaint: str, code: ErrorCode) -> None:
     error = qemu_img.translate(complaint)
     assert error.code is code
@@ -305,8 +306,7 @@ def test_complaints_are_translated(complaint: str, code: ErrorCode) -> None:
 
 
 def test_every_row_of_the_table_is_reached_by_a_real_complaint() -> None:
-    parameters = test_complaints_are_translated.pytestmark[0].args[1]
-    reasons = {qemu_img.translate(complaint).reason for complaint, _ in parameters}
+    reasons = {qemu_img.translate(complaint).reason for complaint, _ in COMPLAINTS}
     assert {row[2] for row in qemu_img.ERRORS} <= reasons
 
 
