@@ -1,0 +1,79 @@
+// What is read, under which key. The first part of a key is the event topic that makes it stale.
+import { QueryClient, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { get, getPage } from "./client";
+import { Problem } from "./problem";
+import type {
+  ComputePool,
+  DiskImage,
+  Instance,
+  Invite,
+  Network,
+  Node,
+  Operation,
+  PluginStatus,
+  Series,
+  SystemOverview,
+  Token,
+} from "./types";
+
+export function createQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: 5_000,
+        refetchOnWindowFocus: false,
+        retry: (count, error) => count < 2 && !isFinal(error),
+      },
+    },
+  });
+}
+
+/** Refusals stay refusals; only a broken connection or a busy server is asked again. */
+function isFinal(error: unknown): boolean {
+  return error instanceof Problem && !["unavailable", "busy", "deadline_exceeded"].includes(error.details.code);
+}
+
+function list<T>(topic: string, search: string) {
+  return queryOptions({
+    queryKey: [topic, "list", search],
+    queryFn: ({ signal }) => getPage<T>(`/${topic}${search ? `?${search}` : ""}`, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+function item<T>(topic: string, id: string) {
+  return queryOptions({
+    queryKey: [topic, "item", id],
+    queryFn: ({ signal }) => get<T>(`/${topic}/${encodeURIComponent(id)}`, signal),
+    enabled: id !== "",
+  });
+}
+
+export const instances = (search = "limit=1000") => list<Instance>("instances", search);
+export const instance = (id: string) => item<Instance>("instances", id);
+export const diskImages = (search = "limit=1000") => list<DiskImage>("disk-images", search);
+export const diskImage = (id: string) => item<DiskImage>("disk-images", id);
+export const computePools = (search = "limit=1000") => list<ComputePool>("compute-pools", search);
+export const computePool = (id: string) => item<ComputePool>("compute-pools", id);
+export const nodes = (search = "limit=1000") => list<Node>("nodes", search);
+export const node = (id: string) => item<Node>("nodes", id);
+export const invites = () => list<Invite>("node-invites", "");
+export const networks = (search = "limit=1000") => list<Network>("networks", search);
+export const operations = (search = "limit=50") => list<Operation>("operations", search);
+export const plugins = () => list<PluginStatus>("plugins", "");
+export const tokens = () => list<Token>("tokens", "");
+
+export const system = () =>
+  queryOptions({ queryKey: ["system"], queryFn: ({ signal }) => get<SystemOverview>("/system", signal) });
+
+export const metrics = (topic: "instances" | "nodes", id: string, seconds: number) =>
+  queryOptions({
+    queryKey: ["metrics", topic, id, seconds],
+    queryFn: ({ signal }) => {
+      const to = Math.floor(Date.now() / 1000);
+      const step = Math.max(1, Math.round(seconds / 240));
+      return get<Series>(`/${topic}/${id}/metrics?from=${to - seconds}&to=${to}&step=${step}`, signal);
+    },
+    refetchInterval: seconds <= 3600 ? 5_000 : 60_000,
+    placeholderData: keepPreviousData,
+  });

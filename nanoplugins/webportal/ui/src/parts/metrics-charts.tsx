@@ -1,0 +1,68 @@
+// Live charts of one instance or node over an hour, a day or a week.
+import Container from "@cloudscape-design/components/container";
+import Header from "@cloudscape-design/components/header";
+import SegmentedControl from "@cloudscape-design/components/segmented-control";
+import ColumnLayout from "@cloudscape-design/components/column-layout";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useTranslation } from "react-i18next";
+import { metrics } from "../api/queries";
+import { useFormat } from "../app/format";
+import { Chart } from "./chart";
+import { ProblemAlert } from "./problem";
+
+const HOUR = 3600;
+const RANGES = { hour: HOUR, day: 24 * HOUR, week: 7 * 24 * HOUR };
+type Range = keyof typeof RANGES;
+
+interface MetricsChartsProps {
+  topic: "instances" | "nodes";
+  id: string;
+  memoryBytes: number;
+}
+
+export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
+  const { t } = useTranslation("common");
+  const format = useFormat();
+  const [range, setRange] = useState<Range>("hour");
+  const { data, error } = useQuery(metrics(topic, id, RANGES[range]));
+  const one = (key: string) => [{ key, label: t(`series.${key}`) }];
+  const pair = (first: string, second: string) => [...one(first), ...one(second)];
+  return (
+    <Container
+      header={
+        <Header
+          variant="h2"
+          actions={
+            <SegmentedControl
+              label={t("range")}
+              selectedId={range}
+              onChange={({ detail }) => setRange(detail.selectedId as Range)}
+              options={(Object.keys(RANGES) as Range[]).map((key) => ({ id: key, text: t(`ranges.${key}`) }))}
+            />
+          }
+        >
+          {t("use")}
+        </Header>
+      }
+    >
+      <ProblemAlert error={data ? null : error} />
+      <ColumnLayout columns={2} minColumnWidth={260}>
+        <Chart title={t("cpu")} data={data} lines={one("cpu_percent")} format={format.percent} max={100} />
+        <Chart title={t("memory")} data={data} lines={one("memory_bytes")} format={format.bytes} max={memoryBytes || undefined} />
+        <Chart
+          title={t("diskUse")}
+          data={data}
+          lines={pair("disk_read_bytes_per_second", "disk_write_bytes_per_second")}
+          format={format.rate}
+        />
+        <Chart
+          title={t("networkUse")}
+          data={data}
+          lines={pair("network_receive_bytes_per_second", "network_transmit_bytes_per_second")}
+          format={format.rate}
+        />
+      </ColumnLayout>
+    </Container>
+  );
+}
