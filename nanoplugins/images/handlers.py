@@ -80,26 +80,19 @@ class ImageHandlers:
         return self._intake.state(message.id)
 
     async def append_upload(self, message: AppendUpload, call: Call) -> None:
-        """Take bytes; answer on the stream, or close it with the error."""
+        """Take bytes; answer on the stream. An error that is raised here closes it (dispatch)."""
         stream = _stream(call)
-        try:
-            state = await self._intake.append(message.id, message.offset_bytes, stream)
-            await stream.send(encode_json(state))
-            await stream.end()
-        except NanoError as error:
-            await stream.close(error)
-        else:
-            await stream.close()
+        state = await self._intake.append(message.id, message.offset_bytes, stream)
+        await stream.send(encode_json(state))
+        await stream.end()
+        await stream.close()
 
     async def read_image(self, message: ReadImage, call: Call) -> None:
-        """Send an image's bytes from an offset on."""
+        """Send an image's bytes from an offset on; an error that is raised here closes the stream (dispatch)."""
         stream = _stream(call)
-        try:
-            await self._send(message.id, message.offset_bytes, stream)
-        except NanoError as error:
-            await stream.close(error)
-        else:
-            await stream.close()
+        await self._send(message.id, message.offset_bytes, stream)
+        await stream.end()
+        await stream.close()
 
     async def note_report(self, event: CellReported, source: NodeInfo) -> None:
         """Learn from a cell's report what it has cached."""
@@ -122,7 +115,6 @@ class ImageHandlers:
                 offset += len(data)
                 for start in range(0, len(data), MAX_CHUNK_BYTES):
                     await stream.send(data[start : start + MAX_CHUNK_BYTES])
-            await stream.end()
         finally:
             os.close(descriptor)
 

@@ -179,8 +179,15 @@ class Node:
         if self.break_next:
             theirs.break_after = self.break_next.pop(0)
         self.opened.append(theirs)
-        self.tasks.append(asyncio.create_task(self.call(message, stream=theirs, source=source)))
+        self.tasks.append(asyncio.create_task(self._serve(message, theirs, source)))
         return ours
+
+    async def _serve(self, message: Request[Any], stream: Pipe, source: NodeInfo | None) -> None:
+        """As the kernel's dispatch does it."""
+        try:
+            await self.call(message, stream=stream, source=source)
+        except NanoError as error:
+            await stream.close(error)
 
     async def create(self, name: str, size_bytes: int, **fields: Any) -> ImageId:
         made: CreatedDiskImage = await self.call(CreateDiskImage(name=name, size_bytes=size_bytes, **fields))

@@ -240,7 +240,7 @@ def test_cancelled_create_leaves_nothing(opened: LocalStorage, tmp_path: Path) -
         for _ in range(8):
             task = asyncio.create_task(opened.create(VolumeSpec(id=new_volume_id(), size_bytes=MIB)))
             volumes = tmp_path / "state" / "pool" / "volumes"
-            while not task.done() and not any(volumes.iterdir()):  # noqa: ASYNC110  another process makes the file
+            while not task.done() and not any(volumes.iterdir()):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
