@@ -190,17 +190,24 @@ class Node:
         await messenger.start()
         if self._engine is not None:
             self._engine.register(blueprint.plugins.collected(Workflow).values())
-            await self._engine.start()
+            await self._engine.start(is_held=True)
         services = blueprint.plugins.collected(Service)
         owned = [(blueprint.plugins.owner(Service, name), service) for name, service in services.items()]
         self._is_started = True
         self._settling = asyncio.create_task(self._settle(self._supervisor, owned), name="start:services")
         await asyncio.wait({self._settling}, timeout=START_GRACE_SECONDS)
+        self._release()
         if self._settling.done():
             self._settling.result()
 
+    def _release(self) -> None:
+        """Carry unfinished operations on: their steps need services, but no service may hold them up for long."""
+        if self._engine is not None and self._is_started:
+            self._engine.release()
+
     async def _settle(self, supervisor: Supervisor, services: Sequence[tuple[str, Service]]) -> None:
         await supervisor.start(services)
+        self._release()
         await self._plugins.broadcast("nano_node_started")
 
     async def _end(self, part: str, work: Coroutine[Any, Any, None]) -> None:
@@ -224,9 +231,7 @@ class Node:
                     "here, or add core to its node roles",
                     key="kernel.roles",
                 )
-            registry = Registry(self.clock)
-            await registry.open(self.info, identity.core)
-            return registry
+            return Registry(self.clock)
         store = plugins.choose(StateStore, kernel.state_store, key="kernel.state_store")
         authorizer = plugins.choose(Authorizer, kernel.authorizer, key="kernel.authorizer")
         self._chosen = {StateStore: store, Authorizer: authorizer}
@@ -237,9 +242,7 @@ class Node:
         self._store = store
         await store.open([*own, *plugins.collected(Collection).values()])
         self._engine = engine
-        registry = Registry(self.clock, store)
-        await registry.open(self.info)
-        return registry
+        return Registry(self.clock, store)
 
     def _make_messenger(self, identity: Identity, registry: Registry) -> Messenger:
         kernel = self._kernel
@@ -298,6 +301,11 @@ class Node:
     def message_port(self) -> int | None:
         """Return the bound port for messages."""
         return _there(self._messenger).message_port
+
+    @property
+    def stream_port(self) -> int | None:
+        """Return the bound port for streams."""
+        return _there(self._messenger).stream_port
 
     @property
     def operations(self) -> Operations:

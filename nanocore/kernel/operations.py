@@ -94,6 +94,8 @@ class OperationEngine:
         self._publisher: asyncio.Task[None] | None = None
         self._context = contextvars.Context()
         self._is_started = False
+        self._is_held = False
+        self._waiting: list[Run] = []
         # Looked up once: reading the environment at four points of every step costs more than the step.
         is_armed = "NANO_FAIL_POINT" in os.environ or "NANO_FAIL_POINT_LOG" in os.environ
         self._fail_point: Callable[[str, str], None] | None = _reach if is_armed else None
@@ -116,11 +118,15 @@ class OperationEngine:
         """Make kinds of operation known; before ``start``."""
         self._workflows.update({workflow.kind: workflow for workflow in workflows})
 
-    async def start(self) -> None:
-        """Load the journal, and carry on or undo what is unfinished; returns while that goes on."""
+    async def start(self, *, is_held: bool = False) -> None:
+        """Load the journal, and carry on or undo what is unfinished; returns while that goes on.
+
+        With ``is_held`` what is unfinished is locked and waits for ``release``: its steps need the plugins' services.
+        """
         # A context of our own: steps must not inherit the deadline or the trace of whoever asked.
         self._context = contextvars.copy_context()
         self._is_started = True
+        self._is_held = is_held
         records = sorted((entry.value for entry in self._store.list(OPERATIONS)), key=lambda record: record.created_at)
         latest = {(ref.kind, ref.id): record.id for record in records for ref in record.resources}
         for record in records:
@@ -131,6 +137,15 @@ class OperationEngine:
                 self._resume(record)
             else:
                 self._table.put(view(record, len(record.steps)))
+
+    def release(self) -> None:
+        """Let what was unfinished at the start go on."""
+        self._is_held = False
+        waiting, self._waiting = self._waiting, []
+        for run in waiting:
+            record = run.record
+            self._log.info("operation goes on", operation=record.id, kind=record.kind, is_backward=record.is_backward)
+            self._feed(run, Resumed())
 
     async def stop(self) -> None:
         """Stop every step where it is; what is unfinished goes on at the next start."""
@@ -234,6 +249,8 @@ class OperationEngine:
             raise _too_late(id, f"it has already ended ({ended.state.value})")
         if record.is_cancelling:
             return run.view()
+        if run in self._waiting:
+            raise NanoError(ErrorCode.BUSY, "the core is starting; cancel it in a moment", retry_after_seconds=1)
         if run.workflow is None:
             raise _too_late(id, f"no plugin that is enabled knows how to undo {record.kind}")
         refusal = refusal_to_cancel(record, run.plan)
@@ -331,8 +348,9 @@ class OperationEngine:
             return
         self._hold(run)
         self._table.put(run.view())
-        self._log.info("operation goes on", operation=record.id, kind=record.kind, is_backward=record.is_backward)
-        self._feed(run, Resumed())
+        self._waiting.append(run)
+        if not self._is_held:
+            self.release()
 
     def _old_run(self, record: OperationRecord) -> Run:
         workflow = self._workflows.get(record.kind)
