@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NetworkId, NodeId, parse_id
-from nanoplugins.network_bridge import dhcp, links, programs, records, ruleset
+from nanoplugins.network_bridge import dhcp, links, programs, records, ruleset, teardown
 from nanoplugins.network_bridge.config import NetworkBridgeConfig
 from nanoplugins.network_bridge.names import NetworkNames
 from nanoplugins.network_bridge.records import ServedNetwork
@@ -56,8 +56,7 @@ class BridgeDriver:
         self, *, node_id: NodeId, folder: Path, settings: NetworkBridgeConfig, log: structlog.stdlib.BoundLogger
     ) -> None:
         self._node_id = node_id
-        self._networks_folder = folder / "networks"
-        self._forwarding_mark = folder / "forwarding-enabled"
+        self._folder = folder
         self._settings = settings
         self._log = log
         self._live: dict[NetworkId, _Live] = {}
@@ -84,7 +83,7 @@ class BridgeDriver:
             )
         programs.check_programs()
         self._user = programs.unprivileged_user()
-        networks, broken = await asyncio.to_thread(records.load, self._networks_folder)
+        networks, broken = await asyncio.to_thread(records.load, self._folder / teardown.NETWORKS)
         for path in broken:
             self._log.error("record can't be read and is ignored", file=str(path))
         for served in networks:
@@ -119,7 +118,7 @@ class BridgeDriver:
         live = self._live.get(network.id)
         if live is None:
             names = NetworkNames.of(self._node_id, network.id)
-            live = _Live(ServedNetwork(network, names, self._networks_folder / names.digest))
+            live = _Live(ServedNetwork(network, names, self._folder / teardown.NETWORKS / names.digest))
             self._live[network.id] = live
         _refuse_twins(live.served, port)
         previous = live.served.ports.get(port.nic_id)
@@ -162,9 +161,7 @@ class BridgeDriver:
             await self.delete_port(nic_id)
         for live in list(self._live.values()):
             await self._apply(live)
-        if self._forwarding_mark.exists() and not await asyncio.to_thread(links.has_bridges):
-            links.disable_forwarding()
-            self._forwarding_mark.unlink()
+        await teardown.restore_forwarding(self._folder)
 
     def problems(self) -> list[str]:
         """Return what is wrong with the networks of this node, each with its remedy; for the health check."""
@@ -201,7 +198,7 @@ class BridgeDriver:
         served = live.served
         await asyncio.to_thread(links.ensure_bridge, served.names, served.spec)
         if not links.is_forwarding():
-            self._forwarding_mark.touch()
+            (self._folder / teardown.FORWARDING_MARK).touch()
             links.enable_forwarding()
         ports = list(served.ports.values())
         rules = ruleset.table(served.names, served.spec, ports, is_node_open=self._settings.is_node_open)
@@ -210,9 +207,7 @@ class BridgeDriver:
     async def _take_down(self, live: _Live) -> None:
         served = live.served
         live.unwatch()
-        await programs.stop_dnsmasq(served.configuration)
-        await asyncio.to_thread(links.delete_bridge, served.names)
-        await programs.apply_rules(ruleset.removal(served.names))
+        await teardown.take_down(served)
         if not served.ports:
             served.forget()
             self._live.pop(served.spec.id, None)
