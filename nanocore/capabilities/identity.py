@@ -26,7 +26,9 @@ class CreateSession(Command[NewSession], frozen=True, kw_only=True):
 
     username: Annotated[str, Meta(description="User name", max_length=200)]
     password: Annotated[str, Meta(description="Password", max_length=1024)]
-    otp: Annotated[str | None, Meta(description="One-time code, where the user has set one up", max_length=16)] = None
+    otp: Annotated[
+        Annotated[str, Meta(max_length=16)] | None, Meta(description="One-time code, where the user has set one up")
+    ] = None
     address: Annotated[str, Meta(description="Set by the API: where the request came from")] = ""
 
 
@@ -66,7 +68,9 @@ class CreateToken(Command[Token], frozen=True, kw_only=True):
     permission: ClassVar[str | None] = "token.own"
 
     name: Annotated[str, Meta(description="What it is for", min_length=1, max_length=200)]
-    expires_in_seconds: Annotated[float | None, Meta(description="Life in seconds; default: no end", gt=0)] = None
+    expires_in_seconds: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Life in seconds; default: no end")
+    ] = None
     roles: Annotated[list[str] | None, Meta(description="Fewer roles than the user has; default: all of them")] = None
 
 

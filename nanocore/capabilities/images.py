@@ -41,9 +41,9 @@ class CreateDiskImage(Command[CreatedDiskImage], frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name, unique among disk images", min_length=1, max_length=200)]
     size_bytes: Annotated[int, Meta(description="Length of the upload in bytes", gt=0)]
     description: Annotated[str, Meta(description="Free text", max_length=2000)] = ""
-    sha256: Annotated[str | None, Meta(description="Digest to check the upload against", pattern="^[0-9a-f]{64}$")] = (
-        None
-    )
+    sha256: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None, Meta(description="Digest to check the upload against")
+    ] = None
     tags: Annotated[list[str], Meta(description="Labels", max_length=50)] = field(default_factory=list)
 
 

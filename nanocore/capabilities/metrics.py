@@ -21,7 +21,9 @@ class _MetricsQuery(Query[Series], frozen=True, kw_only=True):
         default=None, name="from"
     )
     to: Annotated[float | None, Meta(description="End, seconds since 1970; default: now")] = None
-    step: Annotated[float | None, Meta(description="Wanted distance of samples in seconds", ge=1)] = None
+    step: Annotated[Annotated[float, Meta(ge=1)] | None, Meta(description="Wanted distance of samples in seconds")] = (
+        None
+    )
 
 
 class GetInstanceMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
