@@ -74,7 +74,7 @@ _decoder = msgspec.msgpack.Decoder(Header)
 _PREFIX = MAGIC + bytes([PROTOCOL_VERSION])
 
 
-def pack(header: Header, body: bytes = b"") -> bytes:
+def pack(header: Header, body: bytes | memoryview = b"") -> bytes:
     """Return the frame for ``header`` and ``body``."""
     head = _encoder.encode(header)
     return b"".join((_PREFIX, len(head).to_bytes(2, "big"), head, body))
