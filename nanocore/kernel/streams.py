@@ -1,0 +1,283 @@
+"""Byte streams beside the messages, on sockets of their own: an upload never delays a beat.
+
+A stream is opened by a typed request (the frame ``REQUEST``; its ``REPLY`` says that the handler took it) and then
+carries ``data``, ``credit``, ``end`` and ``close`` frames under the request's id. Each side may have ``WINDOW_BYTES``
+on the way; the receiver gives credit back as its reader consumes. Cells dial out: a core that wants a stream to a
+cell asks for the link by a ``STREAM`` message first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nanocore.contracts.node import NodeInfo, NodeRole
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.kernel.exchange import Exchange, decode_error, encode_error
+from nanocore.kernel.stream_end import Frames, StreamEnd, lost_link
+from nanocore.kernel.trust import CoreAddress
+from nanocore.transport.base import Fabric, Frame, TransportLimits
+from nanocore.wire.envelope import Header, Kind, pack
+
+STREAMS_PER_PEER = 256
+LIMITS = TransportLimits(
+    max_frame_bytes=512 * 1024, max_frames=3, max_message_bytes=1024 * 1024, queue_length=1000, high_water_mark=100
+)
+BUSY_RETRY_SECONDS = 0.02
+
+OnOpen = Callable[[Header, memoryview, NodeInfo, StreamEnd], asyncio.Future[Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """A stream with one end here. ``hop`` is the neighbour that carries it, ``remote`` the node at its other end."""
+
+    id: str
+    hop: str
+    remote: str
+    end: StreamEnd
+    accepted: asyncio.Future[None] | None = None
+
+
+class Streams:
+    """The streams of one node and those that pass through it. A ``transport.Receiver``.
+
+    ``on_open`` dispatches the request of a stream that a peer opens; its future says that the handler took it.
+    """
+
+    def __init__(
+        self,
+        me: NodeInfo,
+        exchange: Exchange,
+        fabric: Fabric,
+        *,
+        bind: str | None,
+        core: CoreAddress | None,
+        on_open: OnOpen,
+    ) -> None:
+        self._me = me
+        self._exchange = exchange
+        self._transport = fabric.transport("streams", bind=bind, limits=LIMITS)
+        self._core = core
+        self._on_open = on_open
+        self._entries: dict[str, _Entry] = {}
+        self._passing: dict[str, tuple[str, str]] = {}
+        self._count: Counter[str] = Counter()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    @property
+    def port(self) -> int | None:
+        """The bound port."""
+        return self._transport.port
+
+    async def start(self) -> None:
+        """Listen, on a core or relay."""
+        await self._transport.start(self)
+
+    async def stop(self) -> None:
+        """End every stream; both sides are told."""
+        for entry in list(self._entries.values()):
+            await entry.end.close(NanoError(ErrorCode.UNAVAILABLE, f"node {self._me.name} is stopping"))
+        await self._transport.stop()
+
+    def pair(self) -> tuple[StreamEnd, StreamEnd]:
+        """Return both ends of a stream that stays on this node."""
+        return StreamEnd.pair()
+
+    def dial(self) -> None:
+        """Connect to the core for streams, for good; a second call changes nothing."""
+        if self._core is not None:
+            self._transport.dial(self._core.id, f"{self._core.host}:{self._core.stream_port}", self._core.public_key)
+
+    # -- opening
+
+    async def open(self, header: Header, body: bytes) -> StreamEnd:
+        """Open a stream by the request in ``header`` and ``body``; return our end once the other side took it.
+
+        Raises what the handler raises before it uses the stream, ``unavailable`` without a way there and
+        ``deadline_exceeded``.
+        """
+        hop = self._exchange.routes.next_hop(header.dst)
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = self._add(header.id, hop, header.dst, accepted)
+        try:
+            async with asyncio.timeout(header.ttl_ms / 1000):
+                await self._link(hop)
+                self._transport.send(hop, [pack(header, body)])
+                await accepted
+        except TimeoutError as error:
+            late = NanoError(
+                ErrorCode.DEADLINE_EXCEEDED, f"node {header.dst} did not take the stream {header.op} in time"
+            )
+            await entry.end.close(late)
+            raise late from error
+        except BaseException:
+            await entry.end.close(NanoError(ErrorCode.CANCELLED, "the stream was given up before it began"))
+            raise
+        return entry.end
+
+    async def _link(self, hop: str) -> None:
+        """Return when there is a link to ``hop``: dial it if it is our core, else ask it to dial."""
+        if self._transport.is_linked(hop):
+            return
+        if self._core is not None and hop == self._core.id:
+            self.dial()
+        else:
+            self._exchange.tell(Header(kind=Kind.STREAM, id="", src=self._me.id, dst=hop), hop=hop)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(hop, []).append(future)
+        try:
+            await future
+        finally:
+            self._waiting[hop].remove(future)
+
+    def _add(self, id: str, hop: str, remote: str, accepted: asyncio.Future[None] | None) -> _Entry:
+        if id in self._entries:
+            raise NanoError(ErrorCode.CONFLICT, f"stream {id} exists; use a new id")
+        if self._count[remote] >= STREAMS_PER_PEER:
+            text = f"{STREAMS_PER_PEER} streams with node {remote} are open; close some"
+            raise NanoError(ErrorCode.BUSY, text, reason="stream.too_many", retry_after_seconds=1)
+        end = StreamEnd(lambda op, frames: self._emit(entry, op, frames), lambda: self._remove(entry))
+        entry = _Entry(id, hop, remote, end, accepted)
+        self._entries[id] = entry
+        self._count[remote] += 1
+        return entry
+
+    def _remove(self, entry: _Entry) -> None:
+        if self._entries.get(entry.id) is entry:
+            del self._entries[entry.id]
+            self._count[entry.remote] -= 1
+            if not self._count[entry.remote]:
+                del self._count[entry.remote]
+
+    def _emit(self, entry: _Entry, op: str, frames: Frames) -> None:
+        """Send one frame of a stream; raises ``busy`` for data only, as nothing else may be lost."""
+        header = Header(kind=Kind.STREAM, id=entry.id, op=op, src=self._me.id, dst=entry.remote)
+        try:
+            self._transport.send(entry.hop, [pack(header), *frames])
+        except NanoError as error:
+            if error.code is ErrorCode.BUSY and op != "data":
+                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._emit, entry, op, frames)
+            elif error.code is ErrorCode.BUSY:
+                raise
+            elif op != "close":
+                entry.end.fail(lost_link(entry.hop))
+
+    # -- the transport's words
+
+    def on_frames(self, peer: str, frames: list[Frame]) -> None:
+        """Take one frame of a stream."""
+        proven = self._exchange.prove(peer, frames[0], self._transport)
+        if proven is None:
+            return
+        header, body, info = proven
+        if header.dst != self._me.id:
+            self._pass_on(header, body, frames, info)
+        elif header.kind is Kind.REQUEST:
+            self._opened(header, body, info)
+        elif header.kind is not Kind.BEAT:
+            self._feed(header, body, frames, info)
+
+    def _opened(self, header: Header, body: memoryview, peer: NodeInfo) -> None:
+        try:
+            entry = self._add(header.id, peer.id, header.src, None)
+        except NanoError as error:
+            self._answer(header, peer.id, error)
+            return
+        try:
+            future = self._on_open(header, body, peer, entry.end)
+        except NanoError as error:
+            self._remove(entry)
+            self._answer(header, peer.id, error)
+            return
+        future.add_done_callback(lambda done: self._taken(header, entry, done.exception()))
+
+    def _taken(self, header: Header, entry: _Entry, error: BaseException | None) -> None:
+        if isinstance(error, NanoError):
+            self._remove(entry)
+        self._answer(header, entry.hop, error if isinstance(error, NanoError) else None)
+
+    def _answer(self, request: Header, hop: str, error: NanoError | None) -> None:
+        kind = Kind.REPLY if error is None else Kind.ERROR
+        header = Header(kind=kind, id=request.id, op=request.op, src=self._me.id, dst=request.src, trace=request.trace)
+        self._send(hop, [pack(header, b"" if error is None else encode_error(error))])
+
+    def _send(self, hop: str, frames: list[Frame]) -> None:
+        """Send what may be late but not be lost while the link lasts."""
+        try:
+            self._transport.send(hop, frames)
+        except NanoError as error:
+            if error.code is ErrorCode.BUSY:
+                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._send, hop, frames)
+
+    def _feed(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
+        entry = self._entries.get(header.id)
+        # Only the stream's own way and its own other end are heard: ids alone open nothing.
+        if entry is None or entry.hop != peer.id or (entry.remote != header.src and NodeRole.CORE not in peer.roles):
+            self._exchange.dropped["stream"] += 1
+            return
+        if header.kind is Kind.STREAM:
+            entry.end.feed(header.op, frames[1] if len(frames) > 1 else b"")
+        elif entry.accepted is not None and not entry.accepted.done():
+            if header.kind is Kind.REPLY:
+                entry.accepted.set_result(None)
+            else:
+                entry.accepted.set_exception(decode_error(body))
+
+    def _pass_on(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
+        """Carry a frame of two other nodes' stream; remember both, to tell one when the other is lost."""
+        try:
+            hop, onward = self._exchange.way_on(header, peer)
+            if header.kind is Kind.REQUEST and not self._transport.is_linked(hop):
+                self._when_linked(hop, header, body, frames, peer)
+                return
+            self._transport.send(hop, [pack(onward, body), *frames[1:]])
+        except NanoError as error:
+            if error.code is ErrorCode.BUSY:
+                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._pass_on, header, body, frames, peer)
+            elif header.kind is Kind.REQUEST:
+                self._answer(header, peer.id, error)
+            return
+        self._passing[header.id] = (peer.id, hop)
+        if header.kind is Kind.ERROR or header.op == "close":
+            self._passing.pop(header.id, None)
+
+    def _when_linked(self, hop: str, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
+        """Ask ``hop`` to dial, and pass the request on when it has."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(hop, []).append(future)
+        future.add_done_callback(lambda _: self._pass_on(header, body, frames, peer))
+        self._exchange.tell(Header(kind=Kind.STREAM, id="", src=self._me.id, dst=hop), hop=hop)
+
+    def on_link_up(self, peer: str) -> None:
+        """Let those go on who waited for the link; a core learns of a dialled link by a first frame."""
+        if self._core is not None and peer == self._core.id:
+            self._send(peer, [pack(Header(kind=Kind.BEAT, id="", src=self._me.id, dst=peer))])
+        for future in self._waiting.pop(peer, []):
+            if not future.done():
+                future.set_result(None)
+
+    def on_link_down(self, peer: str, reason: str) -> None:
+        """Fail every stream over the link, here and at the other end of those that passed through."""
+        for entry in [entry for entry in self._entries.values() if peer in {entry.hop, entry.remote}]:
+            error = lost_link(peer, reason)
+            if entry.accepted is not None and not entry.accepted.done():
+                entry.accepted.set_exception(error)
+            entry.end.fail(error)
+        for id, ways in [(id, ways) for id, ways in self._passing.items() if peer in ways]:
+            del self._passing[id]
+            other = ways[0] if ways[1] == peer else ways[1]
+            header = Header(kind=Kind.STREAM, id=id, op="close", src=self._me.id, dst=other)
+            self._send(other, [pack(header), encode_error(lost_link(peer, reason))])
+
+    def on_violation(self, peer: str, reason: str) -> None:
+        """Name in the log who sent what no honest node sends."""
+        self._exchange.on_violation(peer, reason)
+
+    def cut(self, peer: str, reason: str) -> None:
+        """End the link with ``peer`` and every stream over it."""
+        self._transport.hang_up(peer)
+        self.on_link_down(peer, reason)
