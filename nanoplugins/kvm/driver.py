@@ -350,7 +350,7 @@ class KvmDriver:
 
     def _acknowledge(self, observed: Observed) -> Observed:
         if observed.state is ObservedState.CRASHED and observed.id in self._acknowledged:
-            return Facts.observed(self._facts[observed.id], ObservedState.STOPPED, None)
+            return self._facts[observed.id].observed(ObservedState.STOPPED, None)
         return observed
 
     def _emit(self, observed: Observed) -> None:
@@ -382,6 +382,8 @@ class KvmDriver:
                 self._log.info("kvm.event_not_followed", guest=event.id, error=error.message)
 
     async def _take(self, event: LifecycleEvent) -> None:
+        """Report what one event tells. States come from the event: libvirt itself may be further along by now."""
+        is_defined = event.event == libvirt.VIR_DOMAIN_EVENT_DEFINED
         if event.event == libvirt.VIR_DOMAIN_EVENT_STARTED:
             self._acknowledged.discard(event.id)
         told = state_after(event.event, event.detail)
@@ -391,6 +393,9 @@ class KvmDriver:
                 self._forget(event.id)
                 return
             self._facts[event.id] = facts
+        known = self._known.get(event.id)
+        if is_defined:
+            told = (known.state, known.reason) if known else (ObservedState.STOPPED, None)
         if told is None:
             self._emit(await self.get(InstanceId(event.id)))
         else:
