@@ -266,7 +266,8 @@ def render_markdown(sections: Sequence[tuple[str, type[Any]]]) -> str:
 
 
 def _doc(item: dataclasses.Field[Any]) -> str:
-    doc = str(item.metadata.get("doc", ""))
+    doc = str(item.metadata.get("doc", "")).rstrip(".")
+    doc = f"{doc[:1].upper()}{doc[1:]}."
     choices = item.metadata.get("choices", ())
     if choices:
         allowed = choices[0] if isinstance(choices[0], list | tuple) else choices

@@ -103,8 +103,9 @@ def _doc(spec: Spec) -> str:
 
 def _users(spec: Spec) -> list[str]:
     pattern = re.compile(rf"def {spec.name}\(")
-    files = sorted((ROOT / "nanoplugins").glob("*/plugin.py"))
-    return [file.parent.name for file in files if pattern.search(file.read_text(encoding="utf-8"))]
+    files = [*sorted((ROOT / "nanoplugins").glob("*/plugin.py")), *sorted((ROOT / "examples").glob("*/*/plugin.py"))]
+    users = [file.relative_to(ROOT).parts[1] for file in files if pattern.search(file.read_text(encoding="utf-8"))]
+    return [f"`{name}`" for name in users]
 
 
 def error_codes() -> str:

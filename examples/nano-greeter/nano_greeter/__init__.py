@@ -1,0 +1,1 @@
+"""A plugin in a distribution of its own."""
