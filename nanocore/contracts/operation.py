@@ -137,10 +137,6 @@ class Operations(Protocol):
         """Return the operation that is changing ``resource`` now."""
         ...
 
-    def find_by_key(self, idempotency_key: str) -> Operation | None:
-        """Return the operation that was run with this key within 24 h."""
-        ...
-
     def find_repeated(
         self, kind: str, *, requested_by: Principal | None = None, idempotency_key: str | None = None
     ) -> Operation | None:

@@ -102,14 +102,18 @@ class Instances:
                 f"memory_bytes must be a multiple of {MIB} (1 MiB), got {message.memory_bytes}",
                 field="memory_bytes",
             )
+        repeated = self._context.operations.find_repeated(
+            "instance.create", requested_by=call.actor, idempotency_key=message.idempotency_key
+        )
+        if repeated is not None:
+            return repeated
         image = await self._usable_image(message)
         if message.network_id is not None:
             await self._context.call(GetNetwork(id=message.network_id))
         record = self._new_record(message, image, call)
-        if message.idempotency_key is None or self._operation_of(message.idempotency_key) is None:
-            if self._board.store.get(INSTANCE_NAMES, message.name) is not None:
-                raise name_taken(message.name)
-            self._placing.decide(record, message.node_id)
+        if self._board.store.get(INSTANCE_NAMES, message.name) is not None:
+            raise name_taken(message.name)
+        self._placing.decide(record, message.node_id)
         operation = await self._context.operations.run(
             "instance.create",
             CreateInput(
@@ -124,9 +128,6 @@ class Instances:
         )
         await self._wait_until_listed(operation)
         return operation
-
-    def _operation_of(self, key: str) -> Operation | None:
-        return self._context.operations.find_by_key(key)
 
     async def _usable_image(self, message: CreateInstance) -> DiskImage:
         parse_id(message.image_id, field="image_id")
