@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import re
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from nanocore.clock import Clock
 from nanocore.contracts.handler import Reply
 from nanocore.contracts.listing import ListQuery, PageInfo, ResourceChanged
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.wire import encode_json
+from nanocore.wire import Struct, decode_json, encode_json, structs
 
 FEED_LENGTH = 20_000
 """Changes that ``since_revision`` can reach back; older clients get a full list."""
+
+SortKey = tuple[int, float, str, int]
+"""Kind of value (numbers, then texts, then nothing), number, text, and the row's serial number."""
+
+_SORTED_TEXT = 128
+"""Characters by which texts are sorted, so that a cursor, which holds one, stays short."""
+_KEYS = re.compile(rb'"[^"\\]*":')
+
+
+class _Cursor(Struct, frozen=True, array_like=True):
+    sort: str
+    key: SortKey
 
 
 class View(Protocol):
@@ -32,19 +48,22 @@ V = TypeVar("V", bound=View)
 
 
 class _Row(Generic[V]):
-    __slots__ = ("_plain", "json", "revision", "view")
+    __slots__ = ("_text", "json", "revision", "serial", "view")
 
-    def __init__(self, view: V, encoded: bytes, revision: int) -> None:
+    def __init__(self, view: V, encoded: bytes, revision: int, serial: int) -> None:
         self.view = view
         self.json = encoded
         self.revision = revision
-        self._plain: dict[str, Any] | None = None
+        self.serial = serial
+        """Counts the objects as they came; an object keeps it through its changes, so pages stay stable."""
+        self._text: str | None = None
 
     @property
-    def plain(self) -> dict[str, Any]:
-        if self._plain is None:
-            self._plain = json.loads(self.json)
-        return self._plain
+    def text(self) -> str:
+        """The values without the fields' names, for free text; made when first searched."""
+        if self._text is None:
+            self._text = _KEYS.sub(b" ", self.json).decode().casefold()
+        return self._text
 
 
 class Table(Generic[V]):
@@ -54,6 +73,7 @@ class Table(Generic[V]):
         self.noun = noun
         self._on_change = on_change
         self._rows: dict[str, _Row[V]] = {}
+        self._serial = 0
         self._start = self.revision = int(clock.now().timestamp() * 1_000_000)
         self._feed: deque[tuple[int, str]] = deque(maxlen=FEED_LENGTH)
 
@@ -61,11 +81,15 @@ class Table(Generic[V]):
         """Add or replace a view; return whether its JSON changed (an unchanged one is no change)."""
         encoded = encode_json(view)
         row = self._rows.get(view.id)
-        if row is not None and row.json == encoded:
+        if row is None:
+            self._serial = serial = self._serial + 1
+        elif row.json == encoded:
             row.view = view
             return False
+        else:
+            serial = row.serial
         self._note(view.id)
-        self._rows[view.id] = _Row(view, encoded, self.revision)
+        self._rows[view.id] = _Row(view, encoded, self.revision, serial)
         self._on_change(ResourceChanged(noun=self.noun, id=view.id, revision=self.revision))
         return True
 
@@ -102,30 +126,26 @@ class Table(Generic[V]):
         return [row.view for row in self._rows.values()]
 
     def page(self, query: ListQuery, *, where: Callable[[V], bool] | None = None) -> Reply[PageInfo]:
-        """Answer a list; ``where`` hides what the actor must not see. Raises ``invalid_argument``."""
+        """Answer a list; ``where`` hides what the actor must not see. Raises ``invalid_argument``.
+
+        Without ``sort`` objects come in the order in which they were made. A cursor names the last object of its
+        page, so objects that come or go meanwhile neither repeat nor hide others.
+        """
         deleted: list[str] = []
         is_reset = False
-        ids: Iterable[str] = self._rows
+        rows: Iterable[_Row[V]] = self._rows.values()
         if query.since_revision is not None:
             changed = self._changed_since(query.since_revision)
             is_reset = changed is None
             if changed is not None:
                 deleted = [key for key in changed if key not in self._rows]
-                ids = [key for key in changed if key in self._rows]
-        rows = [self._rows[key] for key in ids]
+                rows = sorted((self._rows[key] for key in changed if key in self._rows), key=_serial)
         if where is not None:
             rows = [row for row in rows if where(row.view)]
         rows = _filtered(rows, query)
-        _sort(rows, query.sort)
-        first = _decode_cursor(query.cursor)
-        page = rows[first : first + query.limit]
-        last = first + len(page)
+        total, page, next_cursor = _cut(rows, query, len(self._rows))
         info = PageInfo(
-            total=len(rows),
-            revision=self.revision,
-            next_cursor=_encode_cursor(last) if last < len(rows) else None,
-            deleted=deleted,
-            is_reset=is_reset,
+            total=total, revision=self.revision, next_cursor=next_cursor, deleted=deleted, is_reset=is_reset
         )
         return Reply(info, [row.json for row in page])
 
@@ -138,63 +158,120 @@ class Table(Generic[V]):
         if revision < oldest or revision > self.revision:
             return None
         changed: dict[str, None] = {}
-        for at, id in reversed(self._feed):  # noqa: A001
+        for at, id in reversed(self._feed):
             if at <= revision:
                 break
             changed[id] = None
         return list(changed)
 
 
-def _filtered(rows: list[_Row[V]], query: ListQuery) -> list[_Row[V]]:
+# -- which rows
+
+
+def _filtered(rows: Iterable[_Row[V]], query: ListQuery) -> Iterable[_Row[V]]:
     for path, wanted in query.filter.items():
-        alternatives = set(wanted.split(","))
+        alternatives = frozenset(wanted.split(","))
         parts = path.split(".")
-        rows = [row for row in rows if _texts(row.plain, parts) & alternatives]
+        rows = [row for row in rows if not alternatives.isdisjoint(_texts(row.view, parts, 0))]
     for word in query.q.casefold().split():
-        needle = word.encode()
-        rows = [row for row in rows if needle in row.json.lower() or word in row.json.decode().casefold()]
+        # As the word stands in JSON: a quote or a backslash in it is escaped there.
+        needle = encode_json(word)[1:-1].decode()
+        rows = [row for row in rows if needle in row.text]
     return rows
 
 
-def _texts(value: Any, parts: list[str]) -> set[str]:  # noqa: ANN401  JSON
+def _texts(value: Any, parts: Sequence[str], at: int) -> Iterable[str]:  # noqa: ANN401  whatever a view holds
     """Return every value at the path as text; lists fan out, so ``tags`` finds any tag."""
-    for index, part in enumerate(parts):
-        if isinstance(value, list):
-            return {text for item in value for text in _texts(item, parts[index:])}
-        value = value.get(part) if isinstance(value, dict) else None
-    if isinstance(value, list):
-        return {text for item in value for text in _texts(item, [])}
+    while at < len(parts) and not isinstance(value, list | tuple):
+        value = _member(value, parts[at])
+        at += 1
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in _texts(item, parts, at)]
+    return () if value is None else (_text(value),)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  a scalar
+    """Return a scalar as JSON shows it."""
     if isinstance(value, bool):
-        return {"true" if value else "false"}
-    return set() if value is None else {str(value)}
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)
 
 
-def _sort(rows: list[_Row[V]], sort: str) -> None:
-    if not sort:
-        return
-    parts = sort.removeprefix("-").split(".")
-
-    def sort_key(row: _Row[V]) -> tuple[int, float, str]:
-        value: Any = row.plain
-        for part in parts:
-            value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(value, bool | int | float):
-            return (0, float(value), "")
-        return (1, 0.0, str(value).casefold()) if isinstance(value, str) else (2, 0.0, "")
-
-    rows.sort(key=sort_key, reverse=sort.startswith("-"))
+def _member(value: Any, name: str) -> Any:  # noqa: ANN401  as _texts
+    kind: Any = type(value)
+    attribute = _attribute(kind, name)
+    if attribute is not None:
+        return getattr(value, attribute)
+    return value.get(name) if isinstance(value, dict) else None
 
 
-def _encode_cursor(position: int) -> str:
-    return base64.urlsafe_b64encode(str(position).encode()).decode()
+@lru_cache(maxsize=1024)
+def _attribute(kind: type[Any], name: str) -> str | None:
+    """Return the attribute that JSON calls ``name``; clients name any path, so what is remembered is bounded."""
+    if not issubclass(kind, Struct):
+        return None
+    return next((field.name for field in structs.fields(kind) if field.encode_name == name), None)
 
 
-def _decode_cursor(cursor: str) -> int:
-    if not cursor:
-        return 0
+# -- in which order, and which part
+
+
+def _cut(rows: Iterable[_Row[V]], query: ListQuery, at_most: int) -> tuple[int, list[_Row[V]], str | None]:
+    """Return the number of ``rows``, those on the page, and the cursor of the next one."""
+    if not query.sort and not query.cursor and not isinstance(rows, list):
+        page = list(islice(rows, query.limit))
+        return at_most, page, _cursor(query, (0, 0.0, "", page[-1].serial)) if at_most > len(page) else None
+    path = query.sort.removeprefix("-").split(".") if query.sort else []
+    # Serial numbers make the keys unique, so that rows themselves are never compared.
+    keyed = sorted([(_sort_key(row, path), row) for row in rows])
+    if query.sort.startswith("-"):
+        last = bisect_left(keyed, _after(query), key=_first) if query.cursor else len(keyed)
+        first = max(0, last - query.limit)
+        cut = keyed[first:last][::-1]
+        is_end = first == 0
+    else:
+        first = bisect_right(keyed, _after(query), key=_first) if query.cursor else 0
+        cut = keyed[first : first + query.limit]
+        is_end = first + query.limit >= len(keyed)
+    return len(keyed), [row for _, row in cut], None if is_end or not cut else _cursor(query, cut[-1][0])
+
+
+def _sort_key(row: _Row[V], path: Sequence[str]) -> SortKey:
+    if not path:
+        return (0, 0.0, "", row.serial)
+    value: Any = row.view
+    for part in path:
+        value = _member(value, part)
+    if isinstance(value, str):
+        return (1, 0.0, value[:_SORTED_TEXT].casefold(), row.serial)
+    if isinstance(value, int | float):
+        return (0, float(value), "", row.serial)
+    if isinstance(value, datetime):
+        return (0, value.timestamp(), "", row.serial)
+    return (2, 0.0, "", row.serial)
+
+
+def _first(pair: tuple[SortKey, object]) -> SortKey:
+    return pair[0]
+
+
+def _serial(row: _Row[Any]) -> int:
+    return row.serial
+
+
+def _cursor(query: ListQuery, key: SortKey) -> str:
+    return base64.urlsafe_b64encode(encode_json(_Cursor(query.sort, key))).decode()
+
+
+def _after(query: ListQuery) -> SortKey:
     try:
-        return max(0, int(base64.urlsafe_b64decode(cursor)))
-    except (ValueError, binascii.Error) as error:
-        raise NanoError(
-            ErrorCode.INVALID_ARGUMENT, "cursor is not one that a list returned; start without it", field="cursor"
-        ) from error
+        cursor = decode_json(base64.urlsafe_b64decode(query.cursor), _Cursor)
+    except (ValueError, binascii.Error, NanoError) as error:
+        message = "cursor is not one that a list returned; start without it"
+        raise NanoError(ErrorCode.INVALID_ARGUMENT, message, field="cursor") from error
+    if cursor.sort != query.sort:
+        message = f"cursor belongs to a list sorted by {cursor.sort or 'nothing'!r}; start without it"
+        raise NanoError(ErrorCode.INVALID_ARGUMENT, message, field="cursor")
+    return cursor.key

@@ -1,0 +1,1 @@
+"""One module a row: ``async def measure(full: bool) -> list[Figure]``."""

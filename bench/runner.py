@@ -1,0 +1,110 @@
+"""Runs the rows of ``bench/rows``, each in a process of its own, and prints a table or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROWS = Path(__file__).parent / "rows"
+ROOT = Path(__file__).parents[1]
+SMALL_SECONDS = 120
+FULL_SECONDS = 1800
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
+    parser.add_argument("rows", nargs="*", help="names of rows; default: all")
+    parser.add_argument("--json", action="store_true", help="print JSON lines only")
+    parser.add_argument("--full", action="store_true", help="real sizes instead of small ones")
+    parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    known = sorted(path.stem for path in ROWS.glob("*.py") if path.stem != "__init__")
+    unknown = sorted(set(arguments.rows) - set(known))
+    if unknown:
+        parser.error(f"there is no row {', '.join(unknown)}; there are: {', '.join(known)}")
+    if arguments.in_process:
+        measure_here(arguments.rows[0], full=arguments.full)
+        return 0
+    return run_all(arguments.rows or known, is_json=arguments.json, full=arguments.full)
+
+
+def measure_here(row: str, *, full: bool) -> None:
+    module = importlib.import_module(f"bench.rows.{row}")
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # as a node sets them
+    for figure in asyncio.run(module.measure(full)):
+        print(json.dumps(figure.line()), flush=True)
+
+
+def run_all(rows: list[str], *, is_json: bool, full: bool) -> int:
+    lines: list[dict[str, Any]] = []
+    failed = 0
+    for row in rows:
+        begun = time.monotonic()
+        if not is_json:
+            print(f"measuring {row} ...", file=sys.stderr, flush=True)
+        found, error = run_one(row, full=full)
+        lines += found
+        if error:
+            failed += 1
+            print(f"row {row} failed after {time.monotonic() - begun:.0f} s: {error}", file=sys.stderr)
+        if is_json:
+            for line in found:
+                print(json.dumps(line), flush=True)
+    if not is_json:
+        print_table(lines)
+    return 1 if failed else 0
+
+
+def run_one(row: str, *, full: bool) -> tuple[list[dict[str, Any]], str]:
+    command = [sys.executable, "-m", "bench.runner", row, "--in-process", *(["--full"] if full else [])]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=FULL_SECONDS if full else SMALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [], "it took too long"
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    figures = [line for line in lines if "ratio" in line]
+    return figures, "" if done.returncode == 0 else done.stderr.strip()[-2000:] or f"exit code {done.returncode}"
+
+
+def print_table(lines: list[dict[str, Any]]) -> None:
+    head = ("figure", "value", "bare", "unit", "ratio", "goal", "")
+    rows = [
+        (
+            line["name"],
+            f"{line['value']:,.4g}" if line["value"] < 1000 else f"{line['value']:,.0f}",
+            f"{line['limit']:,.4g}" if line["limit"] < 1000 else f"{line['limit']:,.0f}",
+            line["unit"],
+            f"{line['ratio']:.2f}",
+            line["goal"],
+            {True: "met", False: "MISSED", None: ""}[line["met"]],
+        )
+        for line in lines
+    ]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, tuple("-" * width for width in widths), *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+    for line in lines:
+        if line.get("why"):
+            print(f"\n{line['name']}: {line['why']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
