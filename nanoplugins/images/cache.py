@@ -25,6 +25,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 RETRY_SECONDS = 0.5
 BATCH_BYTES = 4 * 1024**2
+WRONG_DIGEST = "images.wrong_digest"
 
 
 class CellCache:
@@ -87,7 +88,9 @@ class CellCache:
             try:
                 await self._download(message)
             except NanoError as error:
-                if error.code is not ErrorCode.UNAVAILABLE or attempt == ATTEMPTS:
+                # A resumed part may be at fault for a wrong digest; a second one is the core's.
+                is_hopeless = error.reason == WRONG_DIGEST and attempt > 1
+                if error.code is not ErrorCode.UNAVAILABLE or attempt == ATTEMPTS or is_hopeless:
                     raise
                 self._context.log.info("fetch interrupted", image_id=message.id, attempt=attempt, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS * attempt)
@@ -124,7 +127,7 @@ class CellCache:
                 ErrorCode.UNAVAILABLE,
                 f"what came of image {message.id} is not what the core has recorded ({file.offset} of "
                 f"{message.size_bytes} bytes); it was thrown away",
-                reason="images.wrong_digest",
+                reason=WRONG_DIGEST,
             )
         fail_point("cell/images/fetched")
         await _in_thread(lambda: publish(part, self._folders.cached(message.id, message.format)))
