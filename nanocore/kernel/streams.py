@@ -132,7 +132,9 @@ class Streams:
         try:
             await future
         finally:
-            self._waiting[hop].remove(future)
+            # Whoever let us go took the whole list; only one who gives up is still in it.
+            if future in self._waiting.get(hop, ()):
+                self._waiting[hop].remove(future)
 
     def _add(self, id: str, hop: str, remote: str, accepted: asyncio.Future[None] | None) -> _Entry:
         if id in self._entries:
