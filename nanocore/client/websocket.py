@@ -21,7 +21,7 @@ OPEN_TIMEOUT_SECONDS = 15.0
 def open_console(client: Client, instance_id: str, kind: str) -> ClientConnection:
     """Return a connection to an instance's ``screen`` or ``serial``; binary frames both ways."""
     ticket = client.request("POST", f"/instances/{instance_id}/console", json={"kind": kind})
-    return _connect(client.endpoint, f"{ticket['ws_path']}?{urlencode({'ticket': ticket['ticket']})}")
+    return _connect(client.endpoint, ticket["ws_path"])
 
 
 def follow_events(client: Client, topics: list[str]) -> Iterator[dict[str, Any]]:

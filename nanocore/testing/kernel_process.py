@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,12 +100,23 @@ class KernelProcess:
         def is_ready() -> bool:
             self.check_alive()
             try:
+                if not self._is_listening():
+                    return False
                 self.client.get("/nodes")
                 return bool(self.client.get("/system"))
             except NanoError:
                 return False
 
         wait_until(is_ready, seconds=START_SECONDS, what=f"{self.name}'s API")
+
+    def _is_listening(self) -> bool:
+        """Return whether the socket takes connections; httpx2 leaves a socket open after a refused one."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.root / "run" / "nano" / "api.sock"))
+            except OSError:
+                return False
+        return True
 
     def check_alive(self) -> None:
         """Raise with the end of the log if the process has ended."""
