@@ -36,7 +36,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Everything that routing and dispatch need; array-encoded, so fields are only ever appended.
 
     ``ttl_ms`` is time left, never a wall-clock time: each hop subtracts what it used. ``actor`` is an opaque
-    credential. ``trace`` is the request id that logs on every node share.
+    credential. ``trace`` is the request id that logs on every node share. ``vouched`` are the sender's node roles,
+    comma-separated, as a core that passes the message on knows them; nobody else's word for it counts.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     hops: int = 4
     actor: str = ""
     trace: str = ""
+    vouched: str = ""
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
