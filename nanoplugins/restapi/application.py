@@ -14,7 +14,7 @@ from nanoplugins.restapi.api import Api
 from nanoplugins.restapi.consoles import ConsoleHandler, TicketHandler
 from nanoplugins.restapi.endpoints import API, Endpoint
 from nanoplugins.restapi.events import EventsHandler
-from nanoplugins.restapi.handling import BaseHandler
+from nanoplugins.restapi.handling import BaseHandler, is_local_socket
 from nanoplugins.restapi.health import HealthHandler, MetricsHandler, ReadyHandler
 from nanoplugins.restapi.problems import Answer
 from nanoplugins.restapi.routing import RoutingTable
@@ -119,7 +119,7 @@ class ApiRouter(routing.Router):
         return match.target, {name: unquote(value).encode() for name, value in match.parameters.items()}
 
     def _log(self, handler: web.RequestHandler) -> None:
-        """Write one line for a request: no query, no header, no body, as those hold secrets."""
+        """Write one line for a request; its id is the context's ``trace``. Query, headers and body hold secrets."""
         request = handler.request
         seconds = request.request_time()
         status = handler.get_status()
@@ -131,6 +131,5 @@ class ApiRouter(routing.Router):
             path=request.path[:500],
             status=status,
             ms=round(seconds * 1000, 1),
-            address=request.remote_ip,
-            request_id=getattr(request, "nano_request_id", None),
+            address="local" if is_local_socket(request) else request.remote_ip,
         )

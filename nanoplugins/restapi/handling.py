@@ -11,6 +11,7 @@ from http.client import responses as HTTP_REASONS  # noqa: N812  a constant
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import structlog
 from tornado import httputil, iostream, web
 from tornado.http1connection import HTTP1Connection
 
@@ -61,6 +62,8 @@ class BaseHandler(web.RequestHandler):
     def initialize(self, **options: Any) -> None:  # noqa: ANN401  each handler has its own
         """Take the shared parts; called by Tornado for every request."""
         self.api: Api = options["api"]
+        # Tornado runs the handler in a task of its own, with a copy of this context: logs and messages carry the id.
+        structlog.contextvars.bind_contextvars(trace=self.request_id)
 
     def set_default_headers(self) -> None:
         """Set what every answer carries, problems included."""

@@ -220,7 +220,9 @@ class Description:
             return [self._example(schema["items"], name, depth)] if schema.get("items") else []
         if "default" in schema:
             return schema["default"]
-        return {"integer": schema.get("minimum", 1), "number": 1.5, "boolean": True}.get(schema.get("type", ""), "text")
+        return {"integer": schema.get("minimum", 1), "number": 1.5, "boolean": True}.get(
+            next(iter(kind - {"null"}), ""), "text"
+        )
 
 
 def _operation_id(method: str, path: str) -> str:
