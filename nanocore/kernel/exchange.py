@@ -210,7 +210,10 @@ class Exchange:
         if not self._is_hub or NodeRole.JOINING in peer.roles:
             text = f"this is node {self._me.name}, and it passes nothing on to {header.dst[:80]!r}"
             raise NanoError(ErrorCode.NOT_FOUND, text, reason="routing.no_hub")
-        return self.routes.next_hop(header.dst), forwarded(header)
+        onward = forwarded(header)
+        if header.src == peer.id:
+            onward = structs.replace(onward, vouched=",".join(peer.roles))
+        return self.routes.next_hop(header.dst), onward
 
     def _answer(self, peer: str, header: Header, error: NanoError) -> None:
         if header.kind is Kind.REQUEST:

@@ -39,6 +39,8 @@ from nanocore.wire.version import FEATURES
 R = TypeVar("R")
 
 MAX_ID_LENGTH = 200
+_VOUCHED = frozenset({NodeRole.CELL, NodeRole.FRONTEND, NodeRole.RELAY})
+"""Roles that a passed-on message may have: a core speaks for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,10 +313,11 @@ class Messenger:
         self._exchange.reply(header, hop, error if isinstance(error, NanoError) else future.result())
 
     def _source(self, header: Header, peer: NodeInfo) -> NodeInfo:
-        """Return who a message is from; a node that is not registered here has no role here."""
+        """Return who a message is from; one that was passed on has the roles that the core vouches for."""
         if header.src == peer.id:
             return self._presence.membership.find(peer.id) or peer
-        return self._registry.find(header.src) or NodeInfo(id=NodeId(header.src), name=header.src, roles=[])
+        roles = [NodeRole(role) for role in header.vouched.split(",") if role in _VOUCHED]
+        return self._registry.find(header.src) or NodeInfo(id=NodeId(header.src), name=header.src, roles=roles)
 
     def on_event(self, header: Header, body: memoryview, peer: NodeInfo) -> None:
         """Deliver an event that its type lets travel and somebody here wants."""
