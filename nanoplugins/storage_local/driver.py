@@ -129,7 +129,7 @@ class LocalStorage:
     def _list(self) -> list[VolumeInfo]:  # type: ignore[valid-type]  # `list` is the method above here
         found: dict[VolumeId, VolumeInfo] = {}
         for folder in self._folders:
-            for id in folder.ids():  # noqa: A001
+            for id in folder.ids():
                 try:
                     found.setdefault(id, _describe(folder, id))
                 except NanoError as error:
