@@ -282,10 +282,11 @@ async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shap
         await compare(
             "state store: one lone durable record",
             "ms",
-            lambda: store_commit_ms(turns),
-            lambda: bare_commit_ms(turns),
+            lambda: store_commit_ms(turns // 5),
+            lambda: bare_commit_ms(turns // 5),
             goal="<= 2",
             n=turns,
+            rounds=9,
         ),
         await compare(
             "operations: durable steps",
@@ -299,10 +300,11 @@ async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shap
         await compare(
             "operations: one lone durable step",
             "ms",
-            lambda: lone_step_ms(turns // 5),
-            lambda: bare_commit_ms(turns),
+            lambda: lone_step_ms(turns // 25),
+            lambda: bare_commit_ms(turns // 5),
             goal="<= 2",
             n=turns,
+            rounds=9,
         ),
         await compare(
             "operations: CPU a step, all in flight with deadlines",

@@ -11,6 +11,7 @@ import builtins
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +26,9 @@ from nanoplugins.state_sqlite.records import IndexValues, Shelf
 T = TypeVar("T", bound=Struct)
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
-_MAX_BATCH = 4096
-"""Commits in one transaction: bounds how long the loop applies them without a pause."""
+_MAX_BATCH = 512
+"""Commits in one transaction. Many writers thus fall into two groups, and the thread writes one while the loop answers
+the other; it also bounds how long the loop is busy with one batch."""
 
 
 @dataclass(slots=True)
@@ -197,7 +199,7 @@ class SqliteStateStore:
         work = asyncio.get_running_loop().run_in_executor(
             thread, self._database.write, puts, deletes, batch[-1].revision
         )
-        work.add_done_callback(lambda done: self._written(thread, batch, done))
+        work.add_done_callback(partial(self._written, thread, batch))
 
     def _check(
         self, taken: Sequence[_Commit]
@@ -223,14 +225,22 @@ class SqliteStateStore:
         if error is None:
             for commit in batch:
                 self._apply(commit)
-        else:
-            self._log.error("state not written", file=str(self.path), commits=len(batch), error=str(error))
-            for commit in batch:
-                _refuse(commit, _copy(error))
         if self._idle is not None:
             self._idle.set()
-        # The callers just answered get their turn first: what they commit next joins this batch.
+        if self._waiting:
+            # The thread writes on while the loop answers.
+            self._flush(thread)
+        if error is not None:
+            self._log.error("state not written", file=str(self.path), commits=len(batch), error=str(error))
+        for commit in batch:
+            if error is not None:
+                _refuse(commit, _copy(error))
+                continue
+            self._tell(commit)
+            if not commit.future.done():
+                commit.future.set_result(commit.revision)
         if not self._is_flush_scheduled:
+            # After the callers just answered have had their turn: what they commit next shares a batch.
             self._is_flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush, thread)
 
@@ -241,16 +251,17 @@ class SqliteStateStore:
                 act.shelf.delete(act.key)
             else:
                 act.shelf.put(Entry(act.key, act.value, revision), act.index_values)
-        if self._watchers:
-            changes = [Change(act.shelf.collection.name, act.key, act.value, revision) for act in commit.acts]
-            for watcher in tuple(self._watchers):
-                try:
-                    watcher(changes)
-                except Exception:  # noqa: BLE001  the watcher is somebody else's code
-                    # A watcher's mistake must neither lose the acknowledgement nor starve the next watcher.
-                    self._log.exception("state watcher failed", watcher=repr(watcher))
-        if not commit.future.done():
-            commit.future.set_result(revision)
+
+    def _tell(self, commit: _Commit) -> None:
+        if not self._watchers:
+            return
+        changes = [Change(act.shelf.collection.name, act.key, act.value, commit.revision) for act in commit.acts]
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(changes)
+            except Exception:  # noqa: BLE001  the watcher is somebody else's code
+                # A watcher's mistake must neither lose the acknowledgement nor starve the next watcher.
+                self._log.exception("state watcher failed", watcher=repr(watcher))
 
 
 def _holds(act: _Act, rows: dict[tuple[str, str], tuple[int, bytes | None]]) -> bool:
