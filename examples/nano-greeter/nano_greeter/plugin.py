@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nano_greeter.messages import GetGreeting, Greeting
 from nanocore.capabilities.health import HealthCheck
 from nanocore.capabilities.rest import Route
 from nanocore.config import setting
@@ -12,7 +13,6 @@ from nanocore.contracts.handler import Call, Handler
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.hookspecs import hookimpl
-from nano_greeter.messages import GetGreeting, Greeting
 
 
 @dataclass(frozen=True, slots=True)
