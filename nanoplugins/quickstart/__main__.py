@@ -32,8 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.status:
             return _status(layout, as_json=chosen.json)
-        if os.geteuid() != 0:
-            raise NanoError(ErrorCode.PERMISSION_DENIED, "this needs root; run ./quickstart, which asks sudo")
+        _require_root()
         if chosen.stop:
             removal.stop(layout, progress)
         elif chosen.uninstall:
@@ -47,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("\nquickstart: interrupted; run it again to go on from here\n")
         return 1
     return 0
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise NanoError(ErrorCode.PERMISSION_DENIED, "this needs root; run ./quickstart, which asks sudo")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,14 +15,17 @@ from nanocore.errors import ErrorCode, NanoError
 from nanoplugins.quickstart.layout import Layout
 
 UNITS = Path("/etc/systemd/system")
+START_SECONDS = 5.0
 STOP_SECONDS = 20.0
 LOG_LINES = 15
 LOG_BYTES = 50_000_000
 """A longer log is begun anew at the next start; the one before is kept."""
 
-# Argument 1 names the keeper in the process list and to `running`; exit code 2 is a configuration that can't work.
+# Arguments: the keeper's name in the process list, its pid file (for tini, our parent, which passes signals on), the
+# command. Exit code 2 is a configuration that can't work.
 KEEPER = """\
-shift
+echo "$PPID" > "$2"
+shift 2
 child=
 trap 'trap "" TERM; [ -n "$child" ] && kill "$child"; wait; exit 0' TERM INT
 pause=1
@@ -142,6 +145,7 @@ class Keeper:
         """Start the keeper in a session of its own."""
         if self.is_running():
             return False
+        self._pid_file.unlink(missing_ok=True)
         if shutil.which("tini") is None:
             raise NanoError(ErrorCode.UNAVAILABLE, "program tini is missing; run `apt-get install tini`")
         for folder in (self._pid_file.parent, self._log.parent):
@@ -150,15 +154,18 @@ class Keeper:
             self._log.replace(self._log.with_suffix(".log.1"))
         kernel = [str(self._layout.program("nano-kernel")), "--root", str(self._layout.root), *extra]
         with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                ["tini", "-s", "--", "/bin/sh", "-c", KEEPER, self._name, self._name, *kernel],
+            keeper = ["tini", "-s", "--", "/bin/sh", "-c", KEEPER, self._name, self._name, str(self._pid_file)]
+            subprocess.run(
+                ["setsid", "--fork", *keeper, *kernel],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
                 cwd="/",
+                check=True,
             )
-        self._pid_file.write_text(str(process.pid), encoding="ascii")
+        deadline = time.monotonic() + START_SECONDS
+        while not self._pid_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
         return True
 
     def stop(self) -> None:
@@ -171,7 +178,6 @@ class Keeper:
                 os.kill(pid, sent)
             deadline = time.monotonic() + STOP_SECONDS
             while self._pid() is not None and time.monotonic() < deadline:
-                _reap(pid)
                 time.sleep(0.05)
         self._pid_file.unlink(missing_ok=True)
 
@@ -240,8 +246,3 @@ def _systemctl(*arguments: str, may_fail: bool = False) -> bool:
         said = done.stderr.strip() or f"exit code {done.returncode}"
         raise NanoError(ErrorCode.UNAVAILABLE, f"`systemctl {' '.join(arguments)}` failed: {said}")
     return done.returncode == 0
-
-
-def _reap(pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
