@@ -80,6 +80,8 @@ class _Reader:
         self._is_closed = False
         self._fd = descriptor(socket)
         self._loop.add_reader(self._fd, self.drain)
+        # libzmq signals only after a read that failed, so one must have failed first.
+        self._schedule()
 
     def drain(self) -> None:
         """Receive until the socket is dry, or go on in the next turn."""
