@@ -70,10 +70,10 @@ class Cells:
         self.put_peer(Peer(info=info, is_reachable=True))
 
     def put_lost(self, info: NodeInfo, reason: str) -> None:
-        """Note that a node does not answer; its guests are unknown from now on."""
+        """Note that a node does not answer; its guests are unknown from now on. A revoked one is not shown again."""
         cell = self._cells.get(info.id)
         if cell is None:
-            cell = self._cells[info.id] = Cell(info)
+            return
         cell.has_inventory = False
         self._set_reachable(cell, is_reachable=False, reason=reason)
 
