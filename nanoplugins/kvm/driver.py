@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import libvirt
@@ -110,6 +111,12 @@ class KvmDriver:
         """Whether libvirt can be reached now."""
         return self._host.is_connected
 
+    async def check(self) -> str | None:
+        """Return why guests can't be reached, or ``None``; for ``/readyz`` and ``nano doctor``."""
+        if self._consumer is None or self._host.is_connected:
+            return None  # what is not in use can't be missing
+        return f"libvirt at {self._config.uri} can't be reached; it is being tried again, see that libvirtd runs"
+
     # -- life
 
     async def open(self, on_change: Callable[[Observed], None]) -> None:
@@ -148,7 +155,8 @@ class KvmDriver:
                 has_statistics=False,
             )
             return
-        found = await asyncio.to_thread(probe.probe, self._config.acceleration, self._probe_cache)
+        ask = partial(probe.probe, self._config.acceleration, self._probe_cache)
+        found = await self._host.read("the acceleration can't be probed", lambda _connection: ask())
         if found.name == "kvm" and self._config.acceleration == "auto" and not await self._offers_kvm():
             found = probe.Acceleration("tcg", "libvirt does not offer KVM here")
         self._platform = domain_xml.Platform("kvm" if found.name == "kvm" else "qemu")

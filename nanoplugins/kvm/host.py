@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import libvirt
@@ -14,10 +14,12 @@ import structlog
 from nanocore.errors import ErrorCode, NanoError
 from nanoplugins.kvm.errors import translated
 from nanoplugins.kvm.events import EventPump
+from nanoplugins.kvm.threads import ThreadPool
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+LEAVE_TIMEOUT_SECONDS = 1.0
 MISSED_KEEPALIVES = 3
 MOST_RECONNECT_SECONDS = 5.0
 READERS = 4
@@ -57,8 +59,8 @@ class Host:
         self._connection: libvirt.virConnect | None = None
         self._callback_id: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._readers: ThreadPoolExecutor | None = None
-        self._changers: ThreadPoolExecutor | None = None
+        self._readers: ThreadPool | None = None
+        self._changers: ThreadPool | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._on_event: Callable[[LifecycleEvent], None] = lambda _event: None
         self._on_reconnected: Callable[[], Awaitable[None]] | None = None
@@ -75,8 +77,8 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._on_event, self._on_reconnected = on_event, on_reconnected
         # Looking at guests must stay possible while changes of others hang in a stuck QEMU.
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="kvm-read")
-        self._changers = ThreadPoolExecutor(CHANGERS, thread_name_prefix="kvm-change")
+        self._readers = ThreadPool(READERS, "kvm-read")
+        self._changers = ThreadPool(CHANGERS, "kvm-change")
         self._pump.acquire()
         try:
             await self._connect()
@@ -95,13 +97,21 @@ class Host:
         readers, changers = self._readers, self._changers
         self._readers = self._changers = None
         connection, self._connection = self._connection, None
-        loop = asyncio.get_running_loop()
+        leave = ThreadPool(1, "kvm-leave")
+        try:
+            # Calls that are stuck in libvirt must not keep the node from stopping.
+            async with asyncio.timeout(LEAVE_TIMEOUT_SECONDS):
+                await leave.run(partial(self._leave, connection))
+        except TimeoutError:
+            self._log.warning("kvm.disconnect_stuck", uri=self.uri)
+        finally:
+            for pool in (readers, changers, leave):
+                pool.close()
+
+    def _leave(self, connection: libvirt.virConnect | None) -> None:
         if connection is not None:
-            await loop.run_in_executor(readers, self._disconnect, connection)
-            del connection
-        readers.shutdown(wait=False, cancel_futures=True)
-        changers.shutdown(wait=False, cancel_futures=True)
-        await loop.run_in_executor(None, self._pump.release)
+            self._disconnect(connection)
+        self._pump.release()
 
     async def read(self, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
         """Run ``call`` with the connection in a thread; ``what`` begins the message of its errors."""
@@ -111,21 +121,21 @@ class Host:
         """As ``read``, for what may take seconds."""
         return await self._run(self._changers, what, call)
 
-    async def _run(self, pool: ThreadPoolExecutor | None, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
+    async def _run(self, pool: ThreadPool | None, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
         connection = self._connection
         if connection is None or pool is None:
             message = f"{what}: libvirt at {self.uri} can't be reached just now; it is being tried again"
             raise NanoError(ErrorCode.UNAVAILABLE, message, reason="kvm.not_connected")
         with translated(what):
-            return await asyncio.get_running_loop().run_in_executor(pool, call, connection)
+            return await pool.run(partial(call, connection))
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
+        pool = self._readers
+        assert pool is not None  # noqa: S101  only called between open and close
         what = f"libvirt at {self.uri} can't be reached; see that libvirtd runs and [kvm] uri is right"
-        attempt = loop.run_in_executor(self._readers, self._open_connection)
         try:
             with translated(what):
-                self._connection = await asyncio.wait_for(attempt, CONNECT_TIMEOUT_SECONDS)
+                self._connection = await asyncio.wait_for(pool.run(self._open_connection), CONNECT_TIMEOUT_SECONDS)
         except TimeoutError:
             message = f"{what}: no answer within {CONNECT_TIMEOUT_SECONDS:g} s"
             raise NanoError(ErrorCode.UNAVAILABLE, message, reason="kvm.connect_timeout") from None
@@ -177,7 +187,8 @@ class Host:
         self._reconnecting = asyncio.create_task(self._reconnect(lost), name="kvm.reconnect")
 
     async def _reconnect(self, lost: libvirt.virConnect) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._readers, self._disconnect, lost)
+        assert self._changers is not None  # noqa: S101  only called between open and close
+        await self._changers.run(partial(self._disconnect, lost))
         del lost
         wait = self._reconnect_seconds
         while True:

@@ -19,7 +19,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -125,17 +124,8 @@ class LibvirtDaemon:
         self._clear_leftovers()
         hides_kvm = probe.KVM_DEVICE.exists() and bool(probe.why_not_kvm())
         self._prepare()
-        log = (self.state_dir / "libvirtd.log").open("ab")
-        with log:
-            supervisor = subprocess.Popen(
-                self._command(hides_kvm=hides_kvm),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        self._wait_until_up(supervisor, hides_kvm=hides_kvm)
+        supervisor_pid = self._spawn(self._command(hides_kvm=hides_kvm))
+        self._wait_until_up(supervisor_pid, hides_kvm=hides_kvm)
         return True
 
     def stop(self, *, power_off_guests: bool = False) -> bool:
@@ -180,6 +170,8 @@ class LibvirtDaemon:
     def restart_daemon(self) -> None:
         """Kill libvirtd itself, as a crash would, and wait until the next one answers; guests run on."""
         pid_file = self.state_dir / "libvirtd.pid"
+        if self.running() is None or not pid_file.exists():
+            raise NanoError(ErrorCode.WRONG_STATE, f"libvirtd of {self.state_dir} does not run; start it first")
         old = pid_file.read_text(encoding="ascii").strip()
         _signal(int(old), signal.SIGKILL)
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -232,18 +224,30 @@ class LibvirtDaemon:
         arguments = [str(self.state_dir), "hide" if hides_kvm else "keep", *binds, "--"]
         return [*namespace, "/bin/sh", "-c", _SCRIPT, "nano-libvirtd", *arguments]
 
-    def _wait_until_up(self, supervisor: subprocess.Popen[bytes], *, hides_kvm: bool) -> None:
+    def _spawn(self, command: list[str]) -> int:
+        """Start a process that is to outlive this one, in a session of its own; return its id."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        log = str(self.state_dir / "libvirtd.log")
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        program = shutil.which(command[0]) or command[0]
+        return os.posix_spawn(program, command, os.environ, file_actions=files, setsid=True)
+
+    def _wait_until_up(self, supervisor_pid: int, *, hides_kvm: bool) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while time.monotonic() < deadline and supervisor.poll() is None:
-            namespace = _namespace_below(supervisor.pid)
+        namespace = None
+        while time.monotonic() < deadline and not _has_ended(supervisor_pid):
+            namespace = _namespace_below(supervisor_pid)
             if namespace is not None and self._answers():
-                record = Running(_boot_id(), supervisor.pid, namespace, hides_kvm, self.uri)
+                record = Running(_boot_id(), supervisor_pid, namespace, hides_kvm, self.uri)
                 self._record.write_text(json.dumps(asdict(record)), encoding="utf-8")
                 return
             time.sleep(_POLL_SECONDS)
-        namespace = _namespace_below(supervisor.pid)
         if namespace is not None:
-            self._end_supervisor(Running(_boot_id(), supervisor.pid, namespace, hides_kvm, self.uri))
+            self._end_supervisor(Running(_boot_id(), supervisor_pid, namespace, hides_kvm, self.uri))
         log = self.state_dir / "libvirtd.log"
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise NanoError(
@@ -252,8 +256,10 @@ class LibvirtDaemon:
 
     def _end_supervisor(self, running: Running) -> None:
         left = members(running.mount_namespace)
+        # Without the loop, which would start libvirtd again, libvirtd itself is asked.
+        asked = "sh" if any(member.name == "sh" for member in left) else "libvirtd"
         for member in left:
-            if member.name == "sh":
+            if member.name == asked:
                 _signal(member.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         killing_at = deadline - STOP_TIMEOUT_SECONDS / 2
@@ -264,6 +270,8 @@ class LibvirtDaemon:
             if time.monotonic() > killing_at or not any(member.name in {"sh", "libvirtd"} for member in left):
                 for member in left:
                     _signal(member.pid, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+        while not _has_ended(running.supervisor_pid) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
 
 
@@ -292,6 +300,19 @@ def _namespace_below(supervisor_pid: int) -> int | None:
         return None
     ours = Path("/proc/self/ns/mnt").stat().st_ino
     return next((inode for inode in inodes if inode != ours), None)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is over; reaps it if it is our child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        pass
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
 
 
 def _accepts(path: Path) -> bool:

@@ -40,7 +40,7 @@ class Acceleration:
     reason: str = ""
 
 
-def probe(wanted: str, cache_file: Path | None = None) -> Acceleration:
+def probe(wanted: str, cache_file: Path | None = None, *, device: Path = KVM_DEVICE) -> Acceleration:
     """Return the acceleration to use; ``wanted`` is ``auto``, ``kvm`` or ``tcg``. Blocks for up to some seconds.
 
     Called in a worker thread when the driver opens, and by ``libvirtd`` before it starts one. A result is kept in
@@ -50,29 +50,29 @@ def probe(wanted: str, cache_file: Path | None = None) -> Acceleration:
     if wanted == "tcg":
         return Acceleration("tcg", "the configuration says [kvm] acceleration = 'tcg'")
     if wanted == "kvm":
-        if not KVM_DEVICE.exists():
+        if not device.exists():
             raise NanoError(
                 ErrorCode.UNAVAILABLE,
-                f"[kvm] acceleration is 'kvm' but {KVM_DEVICE} does not exist; load the kvm module, enable "
+                f"[kvm] acceleration is 'kvm' but {device} does not exist; load the kvm module, enable "
                 "virtualisation in the firmware, or set it to 'auto'",
                 reason="kvm.no_device",
             )
         return Acceleration("kvm")
-    key = _cache_key()
+    key = _cache_key(device)
     cached = _read_cache(cache_file, key)
     if cached is not None:
         return cached
-    reason = why_not_kvm()
+    reason = why_not_kvm(device)
     result = Acceleration("tcg", reason) if reason else Acceleration("kvm")
     if cache_file is not None:
         cache_file.write_text(json.dumps({"key": key, "result": asdict(result)}), encoding="utf-8")
     return result
 
 
-def why_not_kvm() -> str:
+def why_not_kvm(device: Path = KVM_DEVICE) -> str:
     """Return why KVM can't be used on this machine, or an empty string if it can."""
-    if not KVM_DEVICE.exists():
-        return f"{KVM_DEVICE} does not exist"
+    if not device.exists():
+        return f"{device} does not exist"
     if not _has_virtualisation_flag():
         return "the processor shows neither vmx nor svm (nested virtualisation is off)"
     with_kvm = boot_seconds("kvm")
@@ -115,9 +115,9 @@ def _has_virtualisation_flag() -> bool:
     return False
 
 
-def _cache_key() -> list[str]:
+def _cache_key(device: Path) -> list[str]:
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return [boot_id, str(KVM_DEVICE.exists()), *_qemu_stamp()]
+    return [boot_id, str(device.exists()), *_qemu_stamp()]
 
 
 def _qemu_stamp() -> list[str]:

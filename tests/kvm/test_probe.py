@@ -30,11 +30,13 @@ def test_software_emulation_can_be_asked_for(tmp_path: Path) -> None:
     assert "acceleration" in found.reason
 
 
-@pytest.mark.skipif(probe.KVM_DEVICE.exists(), reason="this machine has the device")
-def test_kvm_without_a_device_is_unavailable() -> None:
-    with pytest.raises(NanoError) as caught:
-        probe.probe("kvm")
+def test_a_machine_without_the_device(tmp_path: Path) -> None:
+    device = tmp_path / "kvm"
+    with pytest.raises(NanoError, match=str(device)) as caught:
+        probe.probe("kvm", device=device)
     assert caught.value.code is ErrorCode.UNAVAILABLE
+    found = probe.probe("auto", device=device)
+    assert (found.name, found.reason) == ("tcg", f"{device} does not exist")
 
 
 @pytest.mark.needs("qemu")
