@@ -64,6 +64,8 @@ MAX_RUNNING = 50_000
 """Beyond that many at once a new operation is ``busy``."""
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 TICK_SECONDS = 0.1
+SHOW_TICKS = 3
+"""Progress in the list is brought up to date at every such tick."""
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long a step may take to end once it was cancelled; then it is left behind."""
 PUBLISH_SECONDS = 10.0
@@ -90,6 +92,7 @@ class OperationEngine:
         self._wheel: DeadlineWheel[Run] = DeadlineWheel(TICK_SECONDS)
         self._dirty: dict[Run, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
         self._events: dict[str, ResourceChanged] = {}
         self._publisher: asyncio.Task[None] | None = None
         self._context = contextvars.Context()
@@ -522,10 +525,12 @@ class OperationEngine:
         self._timer = None
         for run in self._wheel.expire(self._clock.monotonic()):
             self._expired(run)
-        dirty, self._dirty = self._dirty, {}
-        for run in dirty:
-            if run.record.id in self._runs:
-                self._table.put(run.view())
+        self._ticks += 1
+        if self._ticks % SHOW_TICKS == 0:
+            dirty, self._dirty = self._dirty, {}
+            for run in dirty:
+                if run.record.id in self._runs:
+                    self._table.put(run.view())
         if len(self._wheel) or self._dirty:
             self._set_timer()
 
@@ -583,12 +588,14 @@ class OperationEngine:
     async def _publish_all(self) -> None:
         try:
             while self._events:
-                event = self._events.pop(next(iter(self._events)))
+                events, self._events = self._events, {}
                 try:
+                    # One limit for all: a timer for each event would cost more than the event.
                     async with asyncio.timeout(PUBLISH_SECONDS):
-                        await self._publish(event)
+                        for event in events.values():
+                            await self._publish(event)
                 except Exception:  # noqa: BLE001  telling is best effort; the list is the truth
-                    self._log.exception("operation event not published", operation=event.id)
+                    self._log.exception("operation events not published", count=len(events))
         finally:
             self._publisher = None
 

@@ -185,8 +185,10 @@ def refusal_to_cancel(record: OperationRecord, plan: Sequence[Step]) -> str | No
 
 def is_committed(record: OperationRecord, plan: Sequence[Step]) -> bool:
     """Return whether the final commit has been made, so that only the way forward is left."""
-    pairs = zip(record.steps, plan, strict=False)
-    return any(step.is_final_commit and done.state is StepState.DONE for done, step in pairs)
+    for done, step in zip(record.steps, plan, strict=False):
+        if step.is_final_commit and done.state is StepState.DONE:
+            return True
+    return False
 
 
 def delay_after(attempts: int) -> float:
@@ -366,7 +368,11 @@ def _ended(
 
 
 def _index(record: OperationRecord, state: StepState) -> int:
-    return next(index for index, step in enumerate(record.steps) if step.state is state)
+    for index, step in enumerate(record.steps):
+        if step.state is state:
+            return index
+    message = f"operation {record.id} has no step {state.value}"
+    raise LookupError(message)
 
 
 def _has_begun_commit(record: OperationRecord, plan: Sequence[Step]) -> bool:
