@@ -73,6 +73,7 @@ def _start(layout: Layout, progress: Progress, chosen: argparse.Namespace) -> No
         raise NanoError(
             ErrorCode.INVALID_ARGUMENT, "a core has a zone of its own; --join needs --role cell or frontend"
         )
+    layout.make_passable()
     _write_roles(layout, roles, is_joining=chosen.join is not None)
     if "cell" in roles:
         progress.say(virtualization.start_libvirt(layout))

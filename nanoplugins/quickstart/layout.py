@@ -18,6 +18,14 @@ class Layout:
 
     root: Path
 
+    def make_passable(self) -> None:
+        """Make the folders above our own, where they are missing, so that a guest's QEMU, another user, can pass."""
+        for name in ("", "etc", "var", "var/lib", "var/log", "run"):
+            folder = self.root / name
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                folder.chmod(0o755)
+
     @property
     def config(self) -> Path:
         """Configuration and keys."""

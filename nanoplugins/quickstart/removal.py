@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from nanoplugins.quickstart.layout import Layout
 from nanoplugins.quickstart.progress import Progress
 from nanoplugins.quickstart.supervision import supervision
 
+ANSWER_SECONDS = 15.0
 GRACE_SECONDS = 20
 OPERATION_SECONDS = 120.0
 NETWORK_SECONDS = 60
@@ -61,18 +63,34 @@ def uninstall(layout: Layout, progress: Progress) -> None:
     progress.say("removing networks and files")
     _networks(layout, "remove")
     virtualization.stop_libvirt(layout)
+    virtualization.delete_run_folders()
     _delete_files(layout)
     progress.say("Nano is removed from this machine; packages and this folder are left")
 
 
 def _with_api(layout: Layout, progress: Progress, act: Callable[[Client, Layout, Progress], None]) -> None:
-    if not layout.socket.exists():
+    if not supervision(layout).is_running() and not layout.ready.exists():
         return
     try:
         with Client(Endpoint(socket=layout.socket)) as client:
+            _wait_for_answer(client)
             act(client, layout, progress)
     except NanoError as error:
         progress.detail(f"nano-kernel did not do it ({error.message}); going on without it")
+
+
+def _wait_for_answer(client: Client) -> None:
+    """Return when the API answers: the kernel may be on its way back from a crash. Raises ``unavailable``."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            client.get("/system")
+        except NanoError as error:
+            if error.code is not ErrorCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _stop_instances(client: Client, layout: Layout, progress: Progress) -> None:

@@ -38,6 +38,17 @@ def stop_libvirt(layout: Layout) -> None:
         _own(layout, "stop", "--power-off-guests")
 
 
+def delete_run_folders() -> None:
+    """Remove the empty folders that a libvirtd of ours left in ``/run``; one that runs keeps its own."""
+    if has_systemd() or any(path.exists() for path in SOCKETS):
+        return
+    for folder in sorted(Path("/run/libvirt").rglob("*"), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
+    with suppress(OSError):
+        Path("/run/libvirt").rmdir()
+
+
 def delete_domains(layout: Layout) -> list[str]:
     """Delete the domains of this installation that are left; return their names. Foreign ones are not touched."""
     if not any(path.exists() for path in SOCKETS):
