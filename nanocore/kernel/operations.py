@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import structlog
 from nanocore.clock import Clock
 from nanocore.contracts.authorizer import Principal, ResourceRef
 from nanocore.contracts.handler import Call, Handler, Reply
-from nanocore.contracts.listing import PageInfo, ResourceChanged
+from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.operation import (
     CancelOperation,
     GetOperation,
@@ -29,10 +29,10 @@ from nanocore.contracts.operation import (
     Workflow,
 )
 from nanocore.contracts.state_store import Collection, Delete, StateStore
-from nanocore.contracts.table import Table
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.failpoints import fail_point
 from nanocore.ids import OperationId, new_id
+from nanocore.kernel.operations_board import IdempotencyKeys, OperationBoard, Publish, scoped_key
 from nanocore.kernel.operations_journal import (
     OPERATIONS,
     CancelAsked,
@@ -55,24 +55,18 @@ from nanocore.kernel.operations_journal import (
 from nanocore.kernel.operations_run import Context, Run, error_body, storable_outcome
 from nanocore.kernel.operations_wheel import DeadlineWheel
 from nanocore.kernel.operations_writer import JournalWriter
-from nanocore.wire import Event as WireEvent
 from nanocore.wire import Struct, decode, encode, structs
 from nanocore.wire.envelope import ErrorBody
 
-NOUN = "operations"
 MAX_RUNNING = 50_000
 """Beyond that many at once a new operation is ``busy``."""
-IDEMPOTENCY_KEPT = timedelta(hours=24)
 TICK_SECONDS = 0.1
 SHOW_TICKS = 3
 """Progress in the list is brought up to date at every such tick."""
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long a step may take to end once it was cancelled; then it is left behind."""
-PUBLISH_SECONDS = 10.0
 STOP_SECONDS = 0.75
 DELETE_BATCH = 500
-
-Publish = Callable[[WireEvent], Awaitable[None]]
 
 
 class OperationEngine:
@@ -82,19 +76,19 @@ class OperationEngine:
         self._store = store
         self._clock = clock
         self._log = log
-        self._publish = publish
         self._workflows: dict[str, Workflow[Any]] = {}
         self._runs: dict[OperationId, Run] = {}
         self._locks: dict[tuple[str, str], Run] = {}
-        self._keys: dict[str, tuple[OperationId, datetime]] = {}
-        self._table: Table[Operation] = Table(NOUN, clock, self._changed)
+        self._keys = IdempotencyKeys()
+        self._board = OperationBoard(clock, log, publish)
+        self._table = self._board.table
         self._writer = JournalWriter(store, log)
         self._wheel: DeadlineWheel[Run] = DeadlineWheel(TICK_SECONDS)
         self._dirty: dict[Run, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._events: dict[str, ResourceChanged] = {}
-        self._publisher: asyncio.Task[None] | None = None
+        self._unwritten: set[asyncio.Future[None]] = set()
+        """Callers who wait for their journal line; a stop answers them."""
         self._context = contextvars.Context()
         self._is_started = False
         self._is_held = False
@@ -128,12 +122,13 @@ class OperationEngine:
         """
         # A context of our own: steps must not inherit the deadline or the trace of whoever asked.
         self._context = contextvars.copy_context()
+        self._board.start(self._context)
         self._is_started = True
         self._is_held = is_held
         records = sorted((entry.value for entry in self._store.list(OPERATIONS)), key=lambda record: record.created_at)
         latest = {(ref.kind, ref.id): record.id for record in records for ref in record.resources}
         for record in records:
-            self._remember_key(record)
+            self._keys.remember(record.idempotency_key, record.id, record.created_at, self._clock.now())
             # A later operation on the same object has overtaken whatever this one left.
             is_latest = all(latest[ref.kind, ref.id] == record.id for ref in record.resources)
             if not record.state.is_final or (record.is_unsettled and is_latest):
@@ -162,9 +157,10 @@ class OperationEngine:
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_SECONDS)
         await self._writer.stop(STOP_SECONDS)
-        if self._publisher is not None:
-            self._publisher.cancel()
-            await asyncio.gather(self._publisher, return_exceptions=True)
+        await self._board.stop()
+        for future in tuple(self._unwritten):
+            message = "the core stopped before it was recorded; look at the operation once the core runs again"
+            future.set_exception(NanoError(ErrorCode.UNKNOWN_OUTCOME, message))
         for run in self._runs.values():
             _wake(run)
 
@@ -187,7 +183,7 @@ class OperationEngine:
             )
         if not self._is_started:
             raise NanoError(ErrorCode.UNAVAILABLE, "the core is starting or stopping; try again in a moment")
-        key = _scoped(kind, requested_by, idempotency_key)
+        key = scoped_key(kind, requested_by, idempotency_key)
         first = self._find_by_key(key)
         if first is not None:
             return await self._repeated(first)
@@ -221,7 +217,7 @@ class OperationEngine:
         self, kind: str, *, requested_by: Principal | None = None, idempotency_key: str | None = None
     ) -> Operation | None:
         """Return the operation that an earlier request with this key began; see ``Operations``."""
-        id = self._find_by_key(_scoped(kind, requested_by, idempotency_key))
+        id = self._find_by_key(scoped_key(kind, requested_by, idempotency_key))
         return None if id is None else self.get(id)
 
     async def delete_ended(self, before: datetime) -> int:
@@ -259,7 +255,7 @@ class OperationEngine:
         refusal = refusal_to_cancel(record, run.plan)
         if refusal is not None:
             raise _too_late(id, refusal)
-        durable = asyncio.get_running_loop().create_future()
+        durable = self._unwritten_future()
         self._feed(run, CancelAsked(), durable)
         await asyncio.shield(durable)
         return run.view()
@@ -309,11 +305,9 @@ class OperationEngine:
                 raise NanoError(ErrorCode.BUSY, message, operation_id=id, retry_after_seconds=1)
 
     async def _begin(self, run: Run) -> Operation:
-        begun = run.begun = asyncio.get_running_loop().create_future()
-        # Marks an exception as seen: whoever asked may have gone.
-        begun.add_done_callback(lambda done: done.cancelled() or done.exception())
+        begun = run.begun = self._unwritten_future()
         self._hold(run)
-        self._remember_key(run.record)
+        self._keys.remember(run.record.idempotency_key, run.record.id, run.record.created_at, run.record.created_at)
         run.record, decision = decide(run.record, run.plan, Resumed(), self._clock.now())
         if isinstance(decision, End):
             self._set_result(run)
@@ -332,8 +326,7 @@ class OperationEngine:
 
     def _not_begun(self, run: Run, error: NanoError) -> None:
         self._release(run)
-        if run.record.idempotency_key is not None:
-            self._keys.pop(run.record.idempotency_key, None)
+        self._keys.forget(run.record.idempotency_key)
         if run.begun is not None and not run.begun.done():
             run.begun.set_exception(error)
 
@@ -561,43 +554,21 @@ class OperationEngine:
             if self._locks.get((ref.kind, ref.id)) is run:
                 del self._locks[ref.kind, ref.id]
 
-    def _remember_key(self, record: OperationRecord) -> None:
-        if record.idempotency_key is None:
-            return
-        self._keys[record.idempotency_key] = (record.id, record.created_at)
-        limit = self._clock.now() - IDEMPOTENCY_KEPT
-        while self._keys and next(iter(self._keys.values()))[1] < limit:
-            del self._keys[next(iter(self._keys))]
-
     def _find_by_key(self, key: str | None) -> OperationId | None:
-        known = None if key is None else self._keys.get(key)
-        if known is None or known[1] < self._clock.now() - IDEMPOTENCY_KEPT:
-            return None
-        is_kept = known[0] in self._runs or self._table.find(known[0]) is not None
-        return known[0] if is_kept else None
+        id = self._keys.find(key, self._clock.now())
+        return id if id is not None and (id in self._runs or self._table.find(id) is not None) else None
 
-    # -- telling
+    def _unwritten_future(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unwritten.add(future)
+        future.add_done_callback(self._seen)
+        return future
 
-    def _changed(self, event: ResourceChanged) -> None:
-        self._events[event.id] = event
-        if self._publisher is None and self._is_started:
-            self._publisher = asyncio.get_running_loop().create_task(
-                self._publish_all(), name="operation-events", context=self._context.copy()
-            )
-
-    async def _publish_all(self) -> None:
-        try:
-            while self._events:
-                events, self._events = self._events, {}
-                try:
-                    # One limit for all: a timer for each event would cost more than the event.
-                    async with asyncio.timeout(PUBLISH_SECONDS):
-                        for event in events.values():
-                            await self._publish(event)
-                except Exception:  # noqa: BLE001  telling is best effort; the list is the truth
-                    self._log.exception("operation events not published", count=len(events))
-        finally:
-            self._publisher = None
+    def _seen(self, future: asyncio.Future[None]) -> None:
+        self._unwritten.discard(future)
+        if not future.cancelled():
+            # Marks an exception as seen: whoever asked may have gone.
+            future.exception()
 
 
 def _reach(kind: str, name: str) -> None:
@@ -608,11 +579,6 @@ async def _bound(act: Callable[[Context], Awaitable[Any]], context: Context, id:
     """Run ``act`` in a task of its own, whose log lines name operation and step."""
     structlog.contextvars.bind_contextvars(operation=id, step=step)
     return await act(context)
-
-
-def _scoped(kind: str, requested_by: Principal | None, key: str | None) -> str | None:
-    """Return the key as it is remembered: one user's must not reveal another's operation."""
-    return None if key is None else f"{kind} {'' if requested_by is None else requested_by.user_id} {key}"
 
 
 def _timed_out(run: Run) -> ErrorBody:

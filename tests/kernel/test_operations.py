@@ -673,3 +673,27 @@ def test_a_thousand_at_once(tmp_path: Path) -> None:
             assert toy.calls.count("do three") == 500
 
     asyncio.run(main())
+
+
+def test_a_caller_whose_intent_is_not_yet_durable_is_answered_when_the_engine_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "STOP_SECONDS", 0.1)
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        async with engine_on(tmp_path / "db", Toy()) as bench:
+            commit = bench.store.commit
+
+            async def slow(*changes: Any) -> int:
+                await gate.wait()
+                return await commit(*changes)
+
+            bench.store.commit = slow  # type: ignore[method-assign]
+            asked = asyncio.ensure_future(bench.engine.run("toy.make", ToyInput(id="a")))
+            await asyncio.sleep(0)
+        with pytest.raises(NanoError) as caught:
+            await asked
+        assert caught.value.code is ErrorCode.UNKNOWN_OUTCOME
+
+    asyncio.run(main())
