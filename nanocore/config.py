@@ -95,6 +95,8 @@ class ConfigFiles:
     """What the files say, not yet checked against any section."""
 
     tables: Mapping[str, Mapping[str, _Value]]
+    origins: Mapping[str, str]
+    """The file that names a table last."""
     files: tuple[Path, ...]
     enabled: tuple[str, ...] = ()
     """Plugins named by a file in ``plugins.d``."""
@@ -102,9 +104,10 @@ class ConfigFiles:
     def with_values(self, values: Mapping[str, Mapping[str, Any]], *, file: str) -> ConfigFiles:
         """Return these files with ``values`` (section, key) on top; errors name them by ``file``."""
         tables = {name: dict(table) for name, table in self.tables.items()}
+        origins = {**self.origins, **dict.fromkeys(values, file)}
         for name, table in values.items():
             tables.setdefault(name, {}).update({key: _Value(value, file) for key, value in table.items()})
-        return dataclasses.replace(self, tables=tables)
+        return dataclasses.replace(self, tables=tables, origins=origins)
 
     def section(self, name: str, kind: type[T]) -> T:
         """Return table ``[name]`` as the frozen dataclass ``kind``; raise ``ConfigError``."""
@@ -129,9 +132,8 @@ class ConfigFiles:
     def refuse_unknown(self, known: Iterable[str]) -> None:
         """Raise ``ConfigError`` for the first table that is none of ``known``."""
         names = set(known)
-        for name, table in self.tables.items():
+        for name, file in self.origins.items():
             if name not in names:
-                file = next((found.file for found in table.values()), str(self.files[0]))
                 raise ConfigError(
                     f"unknown section [{name}]; {_suggest(name, names)}. A plugin's section is known once the "
                     "plugin is installed",
@@ -150,6 +152,7 @@ def read_files(root: Path) -> ConfigFiles:
     plugins = sorted((folder / "plugins.d").glob("*.toml"))
     files = [path for path in (main, *extra, *plugins) if path.exists()]
     tables: dict[str, dict[str, _Value]] = {}
+    origins: dict[str, str] = {}
     for path in files:
         for name, table in _parse(path).items():
             if not isinstance(table, dict):
@@ -158,9 +161,10 @@ def read_files(root: Path) -> ConfigFiles:
                     file=str(path),
                     key=name,
                 )
+            origins[name] = str(path)
             merged = tables.setdefault(name, {})
             merged.update({key: _Value(value, str(path)) for key, value in table.items()})
-    return ConfigFiles(tables, tuple(files), tuple(path.stem for path in plugins))
+    return ConfigFiles(tables, origins, tuple(files), tuple(path.stem for path in plugins))
 
 
 def _parse(path: Path) -> dict[str, Any]:

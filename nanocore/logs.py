@@ -54,6 +54,11 @@ def log_context(**values: object) -> AbstractContextManager[Any]:
     return structlog.contextvars.bound_contextvars(**values)
 
 
+def bind_log_context(**values: object) -> None:
+    """Bind ``values`` to every further line of this task."""
+    structlog.contextvars.bind_contextvars(**values)
+
+
 def redact(_logger: Any, _method: str, event: Any) -> Any:  # noqa: ANN401  structlog's signature
     """Replace secrets, found by their field's name or by their shape."""
     return {name: _clean(name, value, 0) for name, value in event.items()}

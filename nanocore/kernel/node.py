@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,13 +29,13 @@ from nanocore.ids import NodeId, parse_name
 from nanocore.kernel.messenger import Messenger, MessengerSettings
 from nanocore.kernel.operations import OperationEngine
 from nanocore.kernel.root import NodeRoot
-from nanocore.kernel.supervisor import Supervisor
+from nanocore.kernel.supervisor import ServiceState, Supervised, Supervisor
 from nanocore.kernel.trust import TRUST_COLLECTIONS, Identity, Registry
 from nanocore.loader.context import NodeContext
 from nanocore.loader.discover import PluginSource, discover
 from nanocore.loader.plugins import Plugins
 from nanocore.transport.base import Fabric
-from nanocore.wire import Event, Request
+from nanocore.wire import Event, Request, structs
 from nanocore.wire.version import FEATURES
 
 R = TypeVar("R")
@@ -169,6 +170,7 @@ class Node:
             await self._end("state store", self._store.close())
         self._engine = self._supervisor = self._messenger = self._store = None
         self._held.close()
+        self.root.tidy()
 
     async def _start(self) -> None:
         identity = Identity.load(self.root.keys)
@@ -199,6 +201,9 @@ class Node:
         self._release()
         if self._settling.done():
             self._settling.result()
+        failed = [item for item in self._supervisor.services if item.state is ServiceState.FAILED]
+        if failed and self._kernel.strict:
+            raise NanoError(ErrorCode.INTERNAL, f"plugin {failed[0].plugin}: {failed[0].reason}", reason="plugin")
 
     def _release(self) -> None:
         """Carry unfinished operations on: their steps need services, but no service may hold them up for long."""
@@ -361,8 +366,10 @@ class Node:
         return found
 
     def plugin_statuses(self) -> list[PluginStatus]:
-        """Return every plugin found on this node."""
-        return self._plugins.statuses()
+        """Return every plugin found on this node; a service that is slow to start is named."""
+        services = self._supervisor.services if self._supervisor is not None else ()
+        slow = {item.plugin: item for item in services if item.state is ServiceState.STARTING}
+        return [_with_slow(status, slow.get(status.name)) for status in self._plugins.statuses()]
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str, plugin: str) -> None:
         """As ``PluginContext.spawn``, for ``plugin``."""
@@ -379,6 +386,13 @@ class Node:
     @property
     def _kernel(self) -> KernelConfig:
         return self._read.kernel
+
+
+def _with_slow(status: PluginStatus, service: Supervised | None) -> PluginStatus:
+    if service is None or status.reason is not None:
+        return status
+    seconds = time.monotonic() - service.since
+    return structs.replace(status, reason=f"service {service.name} has been starting for {seconds:.0f} s")
 
 
 def _there(part: K | None) -> K:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -18,6 +19,8 @@ LONGEST_NAME_BYTES = 56
 FOLDER_MODE = 0o711
 """Others may pass through (a guest's QEMU runs as its own user), not look around."""
 KEYS_MODE = 0o700
+ORIGIN = "root"
+"""File in a run folder outside of the root; says whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,21 @@ class NodeRoot:
         if wanted == self.run:
             return
         wanted.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        (self.run / ORIGIN).write_text(str(self.root), encoding="utf-8")
         if not wanted.exists() and not wanted.is_symlink():
             wanted.symlink_to(self.run)
+
+    def tidy(self) -> None:
+        """Remove a run folder outside of the root once nothing is left in it: no socket, no process's notes."""
+        wanted = self.root / "run" / "nano"
+        if wanted == self.run:
+            return
+        with contextlib.suppress(OSError):
+            for folder in [path for path in self.run.iterdir() if path.is_dir()]:
+                folder.rmdir()
+            (self.run / ORIGIN).unlink()
+            self.run.rmdir()
+            wanted.unlink()
 
     def lock(self) -> BinaryIO:
         """Return the held lock: closing it, or the end of the process, lets go. Raises ``conflict``."""

@@ -20,7 +20,7 @@ from nanocore.loader.checks import hook_problems, result_problem
 from nanocore.loader.discover import PluginSource, select
 from nanocore.loader.specs import Spec, all_specs, resolve_kind
 from nanocore.loader.watchdog import HookTimeoutError, Watchdog, contain_exit
-from nanocore.logs import log_context
+from nanocore.logs import bind_log_context, log_context
 
 K = TypeVar("K")
 
@@ -301,14 +301,15 @@ class Plugins:
         plugin = self._find(name)
 
         async def counted(*arguments: Any) -> Any:  # noqa: ANN401  as the declared callable
-            with log_context(plugin=name):
-                try:
-                    return await contain_exit(call(*arguments))
-                except NanoError:
-                    raise
-                except Exception:
-                    plugin.failures += 1
-                    raise
+            # Each call has a task of its own; what the kernel logs about it afterwards also names the plugin.
+            bind_log_context(plugin=name)
+            try:
+                return await contain_exit(call(*arguments))
+            except NanoError:
+                raise
+            except Exception:
+                plugin.failures += 1
+                raise
 
         return counted
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 LEAK_GRACE_SECONDS = 2.0
+RUN_PARENT = Path("/run")
+"""Where nodes with a long root keep their sockets."""
 
 
 def _program(name: str) -> bool:
@@ -58,6 +60,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if name in required:
                 pytest.fail(f"{message}, and NANO_REQUIRE names it")
             pytest.skip(message)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nano_run_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove the run folders that killed nodes of this session left outside of their roots."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    for origin in RUN_PARENT.glob("nano-*/root"):
+        if Path(origin.read_text(encoding="utf-8")).is_relative_to(base):
+            shutil.rmtree(origin.parent, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
