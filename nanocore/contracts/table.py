@@ -222,39 +222,47 @@ def _cut(rows: Iterable[_Row[V]], query: ListQuery, at_most: int) -> tuple[int, 
     """Return the number of ``rows``, those on the page, and the cursor of the next one."""
     if not query.sort and not query.cursor and not isinstance(rows, list):
         page = list(islice(rows, query.limit))
-        return at_most, page, _cursor(query, (0, 0.0, "", page[-1].serial)) if at_most > len(page) else None
-    path = query.sort.removeprefix("-").split(".") if query.sort else []
+        return at_most, page, _cursor(query, (2, 0.0, "", page[-1].serial)) if at_most > len(page) else None
+    value_of = _reader(query.sort.removeprefix("-").split(".")) if query.sort else _nothing
     # Serial numbers make the keys unique, so that rows themselves are never compared.
-    keyed = sorted([(_sort_key(row, path), row) for row in rows])
+    keyed = sorted([(*_sort_value(value_of(row.view)), row.serial, row) for row in rows])
     if query.sort.startswith("-"):
-        last = bisect_left(keyed, _after(query), key=_first) if query.cursor else len(keyed)
+        last = bisect_left(keyed, _after(query), key=_sort_key) if query.cursor else len(keyed)
         first = max(0, last - query.limit)
         cut = keyed[first:last][::-1]
         is_end = first == 0
     else:
-        first = bisect_right(keyed, _after(query), key=_first) if query.cursor else 0
+        first = bisect_right(keyed, _after(query), key=_sort_key) if query.cursor else 0
         cut = keyed[first : first + query.limit]
         is_end = first + query.limit >= len(keyed)
-    return len(keyed), [row for _, row in cut], None if is_end or not cut else _cursor(query, cut[-1][0])
+    return len(keyed), [item[4] for item in cut], None if is_end or not cut else _cursor(query, _sort_key(cut[-1]))
 
 
-def _sort_key(row: _Row[V], path: Sequence[str]) -> SortKey:
-    if not path:
-        return (0, 0.0, "", row.serial)
-    value: Any = row.view
-    for part in path:
-        value = _member(value, part)
+def _reader(path: Sequence[str]) -> Callable[[Any], Any]:
+    def read(view: Any) -> Any:  # noqa: ANN401  whatever a view holds
+        for part in path:
+            view = _member(view, part)
+        return view
+
+    return read
+
+
+def _nothing(view: object) -> None:
+    del view
+
+
+def _sort_value(value: Any) -> tuple[int, float, str]:  # noqa: ANN401  whatever a view holds
     if isinstance(value, str):
-        return (1, 0.0, value[:_SORTED_TEXT].casefold(), row.serial)
+        return (1, 0.0, value[:_SORTED_TEXT].casefold())
     if isinstance(value, int | float):
-        return (0, float(value), "", row.serial)
+        return (0, float(value), "")
     if isinstance(value, datetime):
-        return (0, value.timestamp(), "", row.serial)
-    return (2, 0.0, "", row.serial)
+        return (0, value.timestamp(), "")
+    return (2, 0.0, "")
 
 
-def _first(pair: tuple[SortKey, object]) -> SortKey:
-    return pair[0]
+def _sort_key(item: tuple[int, float, str, int, object]) -> SortKey:
+    return item[:4]
 
 
 def _serial(row: _Row[Any]) -> int:

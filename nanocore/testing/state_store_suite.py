@@ -176,23 +176,6 @@ class StateStoreSuite:
 
         asyncio.run(main())
 
-    def test_a_failing_watcher_harms_nobody(self, tmp_path: Path) -> None:
-        """The commit is acknowledged and other watchers hear of it."""
-
-        async def main() -> None:
-            async with self.opened(tmp_path) as store:
-                seen: list[str] = []
-
-                def broken(changes: Sequence[Change]) -> None:
-                    raise RuntimeError(changes)
-
-                store.watch(broken)
-                store.watch(lambda changes: seen.extend(change.key for change in changes))
-                await store.commit(Put(PETS, "1", Pet(name="rex")))
-                assert seen == ["1"]
-
-        asyncio.run(main())
-
     def test_many_writers_at_once(self, tmp_path: Path) -> None:
         """Each is acknowledged with a revision of its own."""
 

@@ -251,7 +251,7 @@ def test_a_first_page_looks_at_its_own_rows_only(monkeypatch: pytest.MonkeyPatch
     def refuse(*args: Any) -> Any:
         raise AssertionError(args)
 
-    for name in ("_sort_key", "_texts"):
+    for name in ("_sort_value", "_texts"):
         monkeypatch.setattr(table_module, name, refuse)
     info, ids = world.page(limit=1000)
     assert (info.total, len(ids)) == (2000, 1000)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from nanocore.contracts.state_store import Collection, Put, StateStore
+from nanocore.contracts.state_store import Change, Collection, Put, StateStore
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.testing.state_store_suite import PETS, TOYS, Pet, StateStoreSuite
 from nanocore.wire import Struct, encode
@@ -379,6 +380,26 @@ def test_a_refused_write_is_logged(tmp_path: Path) -> None:
         assert caught.value.code is ErrorCode.INTERNAL
         assert [line["event"] for line in logs] == ["state not written"]
         assert store.list(PETS) == []
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_failing_watcher_harms_nobody(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = make_store(tmp_path / "nano.db")
+        await store.open([PETS])
+        seen: list[str] = []
+
+        def broken(changes: Sequence[Change]) -> None:
+            raise RuntimeError(changes)
+
+        store.watch(broken)
+        store.watch(lambda changes: seen.extend(change.key for change in changes))
+        with capture_logs() as logs:
+            await store.commit(Put(PETS, "1", Pet(name="rex")))
+        assert seen == ["1"]
+        assert [line["event"] for line in logs] == ["state watcher failed"]
         await store.close()
 
     asyncio.run(main())
