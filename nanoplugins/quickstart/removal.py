@@ -69,7 +69,7 @@ def uninstall(layout: Layout, progress: Progress) -> None:
 
 
 def _with_api(layout: Layout, progress: Progress, act: Callable[[Client, Layout, Progress], None]) -> None:
-    if not supervision(layout).is_running() and not layout.ready.exists():
+    if not supervision(layout).is_running() or not layout.socket.exists():
         return
     try:
         with Client(Endpoint(socket=layout.socket)) as client:
