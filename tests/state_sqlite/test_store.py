@@ -281,7 +281,7 @@ async def _fill_the_disk(folder: Path) -> None:
     store = make_store(folder / "nano.db")
     await store.open([PETS])
     count = 0
-    with pytest.raises(NanoError) as caught:  # noqa: PT012  the commit that fails is one of many
+    with pytest.raises(NanoError) as caught:
         while count < 1000:
             await store.commit(Put(PETS, str(count), Pet(name="x" * 10_000)))
             count += 1
