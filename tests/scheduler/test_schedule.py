@@ -18,7 +18,7 @@ from nanoplugins.scheduler.service import Schedule
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  the schedule has no event to wait for
+        while not condition():
             await asyncio.sleep(0.005)
 
 
