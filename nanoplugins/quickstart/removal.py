@@ -30,8 +30,13 @@ def stop(layout: Layout, progress: Progress) -> None:
     if supervision(layout).is_running():
         progress.say("stopping nano-kernel")
     supervision(layout).stop()
+    cut = virtualization.cut_power(layout)
+    if cut:
+        progress.detail(f"cut the power of guests that still ran: {', '.join(cut)}")
     _networks(layout, "down")
-    virtualization.stop_libvirt(layout)
+    still_used = virtualization.stop_libvirt(layout)
+    if still_used:
+        progress.detail(f"libvirt goes on: {still_used}")
     progress.say("Nano is stopped; ./quickstart starts it again")
 
 
@@ -62,7 +67,12 @@ def uninstall(layout: Layout, progress: Progress) -> None:
     virtualization.delete_logs(layout)
     progress.say("removing networks and files")
     _networks(layout, "remove")
-    virtualization.stop_libvirt(layout)
+    still_used = virtualization.stop_libvirt(layout)
+    if still_used:
+        raise NanoError(
+            ErrorCode.WRONG_STATE,
+            f"Nano's own guests and networks are gone, but {still_used}; then run ./quickstart --uninstall again",
+        )
     virtualization.delete_run_folders()
     _delete_files(layout)
     progress.say("Nano is removed from this machine; packages and this folder are left")

@@ -32,10 +32,18 @@ def start_libvirt(layout: Layout) -> str:
     return "libvirt runs, started by quickstart" + (" with the unusable /dev/kvm hidden" if found["hides_kvm"] else "")
 
 
-def stop_libvirt(layout: Layout) -> None:
-    """End the libvirtd that ``start_libvirt`` started, with guests that are left; somebody else's goes on."""
-    if not has_systemd() and (layout.own / "libvirtd").exists():
-        _own(layout, "stop", "--power-off-guests")
+def stop_libvirt(layout: Layout) -> str | None:
+    """End the libvirtd that ``start_libvirt`` started; somebody else's goes on.
+
+    Returns why ours goes on as well: guests run in it that are not this installation's.
+    """
+    if has_systemd() or not (layout.own / "libvirtd").exists():
+        return None
+    try:
+        _own(layout, "stop")
+    except NanoError as error:
+        return error.message
+    return None
 
 
 def delete_run_folders() -> None:
@@ -49,18 +57,29 @@ def delete_run_folders() -> None:
         Path("/run/libvirt").rmdir()
 
 
+def cut_power(layout: Layout) -> list[str]:
+    """Cut the power of this installation's guests that still run; return their domains' names."""
+    cut = [name for name in _domains(layout) if _virsh("domstate", name).strip() != "shut off"]
+    for name in cut:
+        _virsh("destroy", name)
+    return cut
+
+
 def delete_domains(layout: Layout) -> list[str]:
-    """Delete the domains of this installation that are left; return their names. Foreign ones are not touched."""
+    """Delete the domains of this installation that are left; return their names."""
+    cut_power(layout)
+    deleted = _domains(layout)
+    for name in deleted:
+        _virsh("undefine", name, "--nvram", "--managed-save", "--snapshots-metadata")
+    return deleted
+
+
+def _domains(layout: Layout) -> list[str]:
+    """Return the domains that bear our mark and use our disks; others, also another Nano's, are not touched."""
     if not any(path.exists() for path in SOCKETS):
         return []
-    deleted = []
-    for name in _virsh("list", "--all", "--name").split():
-        described = _virsh("dumpxml", name)
-        if METADATA_MARK in described and f"{layout.state}/" in described:
-            _virsh("destroy", name)
-            _virsh("undefine", name, "--nvram", "--managed-save", "--snapshots-metadata")
-            deleted.append(name)
-    return deleted
+    described = {name: _virsh("dumpxml", name) for name in _virsh("list", "--all", "--name").split()}
+    return [name for name, xml in described.items() if METADATA_MARK in xml and f"'{layout.state}/" in xml]
 
 
 def delete_logs(layout: Layout) -> None:
