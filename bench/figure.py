@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """``value`` and ``limit`` share ``unit``; ``goal`` is about their ratio: ``>= 0.6``, ``<= 2`` or empty.
+    """``value`` and ``limit`` share ``unit``; ``goal`` is about their ratio (``>= 0.6``, ``<= 2``) or empty.
+
+    A goal with a unit (``<= 0.25 s``) is about the value itself; the limit then shows how far down it could go.
 
     ``limit``: what a bare program needs or reaches for the same work in the same run. ``n``: how much was done.
     ``spread``: (highest - lowest) / median of the rounds' ratios. ``why``: the reason, where a goal is missed.
@@ -33,8 +35,9 @@ class Figure:
         """Whether the goal is met; ``None`` without one."""
         if not self.goal:
             return None
-        sign, number = self.goal.split()
-        return self.ratio >= float(number) if sign == ">=" else self.ratio <= float(number)
+        sign, number, *unit = self.goal.split()
+        measured = self.value if unit else self.ratio
+        return measured >= float(number) if sign == ">=" else measured <= float(number)
 
     def line(self) -> dict[str, object]:
         """Return what the JSON line says."""
@@ -63,10 +66,17 @@ async def compare(
     for _ in range(rounds):
         limit = await bare()
         pairs.append((await ours(), limit))
+    return of_rounds(name, unit, pairs, goal=goal, n=n, why=why)
+
+
+def of_rounds(
+    name: str, unit: str, pairs: Sequence[tuple[float, float]], *, goal: str = "", n: int = 1, why: str = ""
+) -> Figure:
+    """Return the round (ours, bare) whose ratio is the median; ``why`` is kept only if the goal is missed."""
     ratios = sorted(value / limit for value, limit in pairs)
     middle = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - statistics.median_low(ratios)))
     figure = Figure(name, middle[0], unit, middle[1], goal, n, spread_of(ratios))
-    return figure if figure.met is not False else Figure(name, middle[0], unit, middle[1], goal, n, figure.spread, why)
+    return replace(figure, why=why) if figure.met is False else figure
 
 
 def spread_of(ratios: Sequence[float]) -> float:
