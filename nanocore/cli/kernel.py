@@ -1,7 +1,7 @@
 """``nano-kernel``: one node as a process. Also ``python -m nanocore``.
 
 Exit codes: 0 stopped when asked to, 1 failed, 2 wrong usage or configuration, 5 the root is in use by another
-kernel; a join that fails: 4 not allowed, 6 the core can't be reached.
+kernel, or the name in the zone by another node; a join that fails: 4 not allowed, 6 the core can't be reached.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ EXIT_CODES = {
     ErrorCode.PERMISSION_DENIED: 4,
     ErrorCode.UNAUTHENTICATED: 4,
     ErrorCode.CONFLICT: 5,
+    ErrorCode.ALREADY_EXISTS: 5,
     ErrorCode.UNAVAILABLE: 6,
     ErrorCode.DEADLINE_EXCEEDED: 7,
 }
@@ -137,12 +138,13 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
             await stopped
     finally:
         stopped.cancel()
+        backstop.begin()
         log.info("node stopping")
         notify("STOPPING=1")
         (node.root.run / "ready").unlink(missing_ok=True)
         await node.stop()
         log.info("node stopped")
-        backstop.end()
+        backstop.end(0 if sys.exc_info()[0] is None else 1)
 
 
 def _ready(node: Node, log: structlog.stdlib.BoundLogger) -> None:
@@ -190,11 +192,11 @@ class _Backstop:
             self._timer.daemon = True
             self._timer.start()
 
-    def end(self) -> None:
-        """Everything has stopped; what is left of the event loop gets one more second."""
+    def end(self, code: int) -> None:
+        """Everything has stopped; what is left of the event loop gets one more second, then it ends with ``code``."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = threading.Timer(1.0, os._exit, (0,))
+        self._timer = threading.Timer(1.0, os._exit, (code,))
         self._timer.daemon = True
         self._timer.start()
 
