@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from tornado import websocket
@@ -118,8 +119,9 @@ class ConsoleHandler(SocketHandler):
         self._let_go()
 
     def on_finish(self) -> None:
-        """Let go after a handshake that failed."""
-        self._let_go()
+        """Let go after a handshake that failed; Tornado calls this after one that worked as well."""
+        if self.get_status() != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._let_go()
 
     def _let_go(self) -> None:
         stream, self._stream = self._stream, None

@@ -92,7 +92,7 @@ class Endpoint:
                 errors[name] = [self._unknown()]
         loaded = validate_into(self._query_schema, own, errors)
         if self.is_list_query:
-            self._check_sort(loaded, errors)
+            self._check_sort(str(own.get("sort", "")), errors)
             loaded["filter"] = filters
         return loaded
 
@@ -103,9 +103,8 @@ class Endpoint:
             errors[name] = ["Must be given once."]
         return values[-1]
 
-    def _check_sort(self, loaded: dict[str, Any], errors: dict[str, list[str]]) -> None:
-        sort = loaded.get("sort", "").removeprefix("-")
-        if sort and sort not in self.filters:
+    def _check_sort(self, sort: str, errors: dict[str, list[str]]) -> None:
+        if sort and sort.removeprefix("-") not in self.filters:
             errors["sort"] = [f"Unknown field. Fields: {', '.join(sorted(self.filters))}."]
 
     def _unknown(self) -> str:

@@ -156,7 +156,8 @@ def _validators(metas: list[Meta]) -> list[validate.Validator]:
         if meta.pattern is not None:
             # `$` also matches before a last line feed, which no name may end with.
             pattern = re.compile(re.sub(r"\$$", r"\\Z", meta.pattern))
-            found.append(validate.Regexp(pattern, error=f"Must match {meta.pattern}."))
+            shown = meta.pattern.replace("{", "{{").replace("}", "}}")  # marshmallow formats the text
+            found.append(validate.Regexp(pattern, error=f"Must match {shown}."))
     return found
 
 

@@ -6,7 +6,7 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Site:
     identity: IdentityLocal
     rest: RestApi
     log: io.StringIO
+    sockets: list[websocket.WebSocketClientConnection] = field(default_factory=list)
 
     @property
     def base(self) -> str:
@@ -97,7 +98,9 @@ class Site:
         request = httpclient.HTTPRequest(
             f"wss://localhost:{self.port}{path}", headers=headers, ca_certs=str(self.ca_file)
         )
-        return await websocket.websocket_connect(request)
+        socket = await websocket.websocket_connect(request)
+        self.sockets.append(socket)
+        return socket
 
     def authorizer(self) -> Authorizer:
         return self.node.chosen(Authorizer)
@@ -144,9 +147,12 @@ def serve(tmp_path: Path) -> Serve:
             assert not failed, failed
             assert rest._service is not None
             assert rest._service.port is not None
-            yield Site(node, tmp_path, rest._service.port, toy, identity, rest, log)
+            site = Site(node, tmp_path, rest._service.port, toy, identity, rest, log)
+            yield site
+            for socket in site.sockets:
+                socket.close()
         finally:
             await node.stop()
-            print(log.getvalue())  # noqa: T201  shown with a failure only
+            print(log.getvalue())
 
     return start

@@ -124,7 +124,9 @@ def test_lists(serve: Serve) -> None:
             assert [item["name"] for item in page["items"]] == ["web-4", "web-3"]
             assert page["total"] == 5
             assert answer.headers["ETag"] == f'"{page["revision"]}"'
-            page = (await client.get("/instances", params={"limit": 2, "cursor": page["next_cursor"]})).json()
+            answer = await client.get("/instances", params={"limit": 2, "sort": "-name", "cursor": page["next_cursor"]})
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
             assert len(page["items"]) == 2
             # Filters: any field of an item, alternatives by comma or by repeating.
             page = (await client.get("/instances?name=web-1,web-2")).json()
@@ -236,7 +238,7 @@ def test_request_ids_and_log(serve: Serve) -> None:
             await site.login(client)
             answer = await client.get("/instances?q=secret-query", headers={"X-Request-Id": "my-own-id-1"})
             assert answer.headers["X-Request-Id"] == "my-own-id-1"
-            answer = await client.get("/instances", headers={"X-Request-Id": "bad id\t"})
+            answer = await client.get("/instances", headers={"X-Request-Id": "bad id!"})
             assert len(answer.headers["X-Request-Id"]) == 36
             lines = [json.loads(line) for line in site.log.getvalue().splitlines()]
             line = next(line for line in lines if line.get("trace") == "my-own-id-1")
