@@ -48,7 +48,7 @@ export class MockApi {
     if (sub === "console") return send(201, { ticket: randomUUID(), ws_path: `/api/v2/console/${body.kind}`, expires_at: new Date().toISOString() });
     if (sub === "actions" && noun === "instances") return this.act(row, name, send, fail);
     if (sub === "actions") return (row.is_enabled = name === "enable"), this.tell(noun, id), send(200, row);
-    if (method === "GET") return setTimeout(() => send(200, row), query.get("wait_seconds") && row.state === "running" ? 500 : 0);
+    if (method === "GET") return setTimeout(() => send(200, decorate(row)), query.get("wait_seconds") && row.state === "running" ? 500 : 0);
     if (method === "PATCH") return Object.assign(row, body), this.tell(noun, id), send(200, decorate(row));
     return this.remove(noun, row, send);
   }
@@ -92,13 +92,13 @@ export class MockApi {
     const image = this.world["disk-images"].find((row) => row.id === body.image_id) ?? this.world["disk-images"][0];
     const row = makeInstance(body.name, "creating", this.world.nodes[0], image, 40, { vcpus: body.vcpus ?? 1, memory_bytes: body.memory_bytes ?? GIB, tags: body.tags ?? [] });
     this.world.instances.push(row);
-    return this.begin("compute.create_instance", row, "running", send);
+    return this.begin("instance.create", row, "running", send);
   }
 
   act(row, action, send, fail) {
     const answer = allowed(row).find((other) => other.name === action);
     if (!answer?.allowed) return fail(409, "wrong_state", `${row.name} can't ${action}: ${answer?.why_not}`);
-    return this.begin(`compute.${action}_instance`, row, TARGET[action], send);
+    return this.begin("instance.power", row, TARGET[action], send);
   }
 
   begin(kind, row, state, send) {
@@ -107,7 +107,7 @@ export class MockApi {
     this.tell("operations", running.id);
     setTimeout(() => {
       if (state) row.state = { ...row.state, observed: state, since: new Date().toISOString() };
-      Object.assign(running, { state: "succeeded", ended_at: new Date().toISOString() });
+      Object.assign(running, { state: "succeeded", result: { action: state === "running" ? "start" : "stop" }, ended_at: new Date().toISOString() });
       this.tell("instances", row.id);
       this.tell("operations", running.id);
     }, SETTLE_MS);
@@ -117,7 +117,7 @@ export class MockApi {
   remove(noun, row, send) {
     this.world[noun] = this.world[noun].filter((other) => other !== row);
     this.tell(noun, row.id);
-    return noun === "instances" ? this.begin("compute.delete_instance", row, null, send) : send(204);
+    return noun === "instances" ? this.begin("instance.delete", row, null, send) : send(204);
   }
 
   connect(path, socket) {

@@ -1,18 +1,6 @@
 // One WebSocket a tab: tells which topics changed, and whether the connection lives.
 import { BASE } from "./client";
 
-export const TOPICS = [
-  "instances",
-  "operations",
-  "nodes",
-  "compute-pools",
-  "disk-images",
-  "networks",
-  "plugins",
-  "tokens",
-  "node-invites",
-] as const;
-
 export type LiveState = "live" | "reconnecting" | "offline";
 
 export interface EventMessage {
@@ -34,12 +22,15 @@ export function retryDelay(attempt: number): number {
 }
 
 const OFFLINE_AFTER_ATTEMPTS = 3;
-const SILENCE_MS = 45_000;
+/** A connection may be cut without anybody telling; after this much silence the API is asked whether it answers. */
+const SILENCE_MS = 20_000;
 const COALESCE_MS = 150;
 
 export interface EventSink {
   state(state: LiveState, since: Date): void;
   stale(topics: ReadonlySet<string> | "all"): void;
+  /** Whether the API answers now. */
+  probe(): Promise<boolean>;
 }
 
 export class EventStream {
@@ -59,9 +50,9 @@ export class EventStream {
   open(): void {
     if (this.isClosed) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const query = new URLSearchParams({ topics: TOPICS.join(",") });
-    if (this.cursor) query.set("cursor", this.cursor);
-    const socket = new WebSocket(`${scheme}://${location.host}${BASE}/events?${query}`);
+    // Without `topics` the server sends everything that this user may see.
+    const query = this.cursor ? `?cursor=${encodeURIComponent(this.cursor)}` : "";
+    const socket = new WebSocket(`${scheme}://${location.host}${BASE}/events${query}`);
     this.socket = socket;
     socket.onmessage = (event) => this.receive(JSON.parse(String(event.data)) as EventMessage);
     socket.onclose = () => this.lost(socket);
@@ -109,7 +100,18 @@ export class EventStream {
 
   private expectMore(): void {
     window.clearTimeout(this.silenceTimer);
-    this.silenceTimer = window.setTimeout(() => this.socket?.close(), SILENCE_MS);
+    this.silenceTimer = window.setTimeout(() => void this.ask(), SILENCE_MS);
+  }
+
+  private async ask(): Promise<void> {
+    const socket = this.socket;
+    if (await this.sink.probe()) return this.expectMore();
+    if (socket && socket === this.socket) {
+      // close() on a dead connection may take minutes to be noticed.
+      socket.onclose = null;
+      socket.close();
+      this.lost(socket);
+    }
   }
 
   private lost(socket: WebSocket): void {

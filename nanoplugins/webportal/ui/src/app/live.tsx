@@ -1,7 +1,9 @@
 // Keeps what is on the screen fresh: events mark queries as stale, polling helps while there are none.
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
+import { get } from "../api/client";
 import { EventStream, type LiveState } from "../api/events";
+import { Problem } from "../api/problem";
 import { useSession } from "./session";
 
 interface LiveValue {
@@ -12,6 +14,16 @@ interface LiveValue {
 
 const LiveContext = createContext<LiveValue>({ state: "reconnecting", since: new Date(), retryNow: () => undefined });
 const POLL_MS = 5_000;
+const PROBE_MS = 5_000;
+
+async function probe(): Promise<boolean> {
+  try {
+    await get("/system", AbortSignal.timeout(PROBE_MS));
+    return true;
+  } catch (error) {
+    return error instanceof Problem && error.details.code !== "offline";
+  }
+}
 
 /** Topics whose change also shows in another collection's items. */
 const ALSO: Record<string, string[]> = {
@@ -37,6 +49,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
         const wider = new Set([...topics].flatMap((topic) => [topic, ...(ALSO[topic] ?? [])]));
         wider.forEach(refresh);
       },
+      probe,
     });
     stream.current.open();
     const now = () => stream.current?.retryNow();

@@ -1,10 +1,10 @@
 // Long-running work, shared by all users: running first, failures until they were seen.
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
-import Drawer from "@cloudscape-design/components/drawer";
+import HelpPanel from "@cloudscape-design/components/help-panel";
 import ProgressBar from "@cloudscape-design/components/progress-bar";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { del } from "../api/client";
 import { problemOfOperation } from "../api/problem";
@@ -28,20 +28,42 @@ export function useUnseenFailures() {
   };
 }
 
-export function useKindText(): (operation: Operation) => string {
-  const { t } = useTranslation("operations");
-  return (operation) => t(`kinds.${operation.kind.replaceAll(".", "_")}`, { defaultValue: operation.kind });
+/** A power operation says which one it is in its result, and before in the name of its step. */
+function kindOf(operation: Operation): string {
+  if (operation.kind !== "instance.power") return operation.kind;
+  const action = operation.result?.action ?? operation.progress.step;
+  return POWER_KINDS.has(String(action)) ? `instance.${String(action)}` : operation.kind;
 }
 
+export function useKindText(): (operation: Operation) => string {
+  const { t } = useTranslation("operations");
+  return (operation) => t(`kinds.${kindOf(operation).replaceAll(".", "_")}`, { defaultValue: operation.kind });
+}
+
+const POWER_KINDS = new Set(["start", "stop", "power_off", "reboot", "reset", "pause", "resume"]);
 const PAGES: Record<string, string> = { instance: "instances", node: "nodes", compute_pool: "compute-pools" };
 
+/** The name as far as this page has read it already; operations carry ids only. */
+function useNames(): (topic: string, id: string) => string {
+  const client = useQueryClient();
+  return (topic, id) => {
+    for (const [, data] of client.getQueriesData<{ items?: { id: string; name: string }[]; id?: string; name?: string }>({
+      queryKey: [topic],
+    })) {
+      const name = data?.id === id ? data.name : data?.items?.find((item) => item.id === id)?.name;
+      if (name) return name;
+    }
+    return id.slice(0, 8);
+  };
+}
+
 export function Resources({ operation }: { operation: Operation }) {
-  const name = (operation.result?.name ?? null) as string | null;
+  const nameOf = useNames();
   return (
     <>
       {operation.resources.map((resource) => {
         const page = PAGES[resource.kind];
-        const text = name ?? resource.id.slice(0, 8);
+        const text = nameOf(page ?? "", resource.id);
         return page ? (
           <AppLink key={resource.id} to={`/${page}/${resource.id}`}>
             {text}
@@ -61,7 +83,7 @@ export function OperationsDrawer() {
   const running = items.filter(isRunning);
   const ended = items.filter((item) => !isRunning(item)).slice(0, 20);
   return (
-    <Drawer header={<h2>{t("title")}</h2>}>
+    <HelpPanel header={<h2>{t("title")}</h2>}>
       <SpaceBetween size="l">
         {query.isError && <ProblemAlert error={query.error} />}
         {running.map((operation) => (
@@ -73,7 +95,7 @@ export function OperationsDrawer() {
         ))}
         <AppLink to="/operations">{t("all")}</AppLink>
       </SpaceBetween>
-    </Drawer>
+    </HelpPanel>
   );
 }
 

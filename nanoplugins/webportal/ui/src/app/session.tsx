@@ -75,10 +75,10 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   return <SessionContext.Provider value={value}>{children}</SessionContext.Provider>;
 }
 
-/** The API says what the user may; `*` and `noun.*` stand for everything of their kind. */
+/** The API says what the user may; `*`, `noun.*` and `*.verb` stand for everything of their kind. */
 function mayUse(permissions: readonly string[], permission: string): boolean {
-  const noun = permission.split(".")[0];
-  return ["*", `${noun}.*`, permission].some((granted) => permissions.includes(granted));
+  const [noun, verb] = permission.split(".");
+  return ["*", `${noun}.*`, `*.${verb}`, permission].some((granted) => permissions.includes(granted));
 }
 
 export function useSession(): SessionValue {

@@ -23,7 +23,7 @@ export function Shell() {
   const { t } = useTranslation(["shell", "common"]);
   const isNarrow = useIsNarrow();
   const [isOpen, setOpen] = useState(!isNarrow);
-  const [drawer, setDrawer] = useState<string | null>(null);
+  const [isDrawerOpen, setDrawerOpen] = useState(false);
   const [dialog, setDialog] = useState<Dialog>(null);
   const location = useLocation();
   const { hasFailures, markSeen } = useUnseenFailures();
@@ -31,9 +31,9 @@ export function Shell() {
   useEffect(() => {
     if (isNarrow) setOpen(false);
   }, [location.pathname, isNarrow]);
-  const showDrawer = (id: string | null) => {
-    if (drawer === "operations" && id === null) markSeen();
-    setDrawer(id);
+  const showDrawer = (isOpening: boolean) => {
+    if (!isOpening) markSeen();
+    setDrawerOpen(isOpening);
   };
   return (
     <>
@@ -43,7 +43,7 @@ export function Shell() {
       <TopBar
         onPalette={() => setDialog("palette")}
         onHelp={() => setDialog("help")}
-        onOperations={() => showDrawer(drawer ? null : "operations")}
+        onOperations={() => showDrawer(!isDrawerOpen)}
         hasFailures={hasFailures}
       />
       <AppLayout
@@ -54,28 +54,19 @@ export function Shell() {
         navigation={<Navigation />}
         notifications={<Flashes />}
         stickyNotifications
-        toolsHide
         maxContentWidth={1800}
-        drawers={[
-          {
-            id: "operations",
-            content: <OperationsDrawer />,
-            trigger: { iconName: "notification" },
-            badge: hasFailures,
-            ariaLabels: {
-              drawerName: t("operations"),
-              triggerButton: t("openOperations"),
-              closeButton: t("common:close"),
-            },
-          },
-        ]}
-        activeDrawerId={drawer}
-        onDrawerChange={({ detail }) => showDrawer(detail.activeDrawerId)}
+        tools={<OperationsDrawer />}
+        toolsHide={!isDrawerOpen}
+        toolsOpen={isDrawerOpen}
+        toolsWidth={340}
+        onToolsChange={({ detail }) => showDrawer(detail.open)}
         ariaLabels={{
           navigation: t("navigation"),
           navigationClose: t("closeNavigation"),
           navigationToggle: t("openNavigation"),
           notifications: t("notifications"),
+          tools: t("operations"),
+          toolsClose: t("common:close"),
         }}
         content={
           <div id="content" tabIndex={-1}>

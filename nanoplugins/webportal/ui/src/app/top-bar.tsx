@@ -31,8 +31,7 @@ export function TopBar(props: TopBarProps) {
       <TopNavigation
         identity={{
           href: "/",
-          title: "Nano",
-          logo: { src: "/favicon.svg", alt: "" },
+          logo: { src: "/wordmark.svg", alt: "Nano" },
           onFollow: (event) => {
             event.preventDefault();
             void navigate("/");
@@ -41,6 +40,7 @@ export function TopBar(props: TopBarProps) {
         utilities={[
           live,
           button({ iconName: "search", text: t("search"), ariaLabel: t("searchKeys"), onClick: props.onPalette }),
+          button({ iconName: "status-info", ariaLabel: t("help"), title: t("help"), onClick: props.onHelp }),
           button({
             iconName: "notification",
             ariaLabel: t(props.hasFailures ? "operationsFailed" : "operations"),
@@ -48,7 +48,6 @@ export function TopBar(props: TopBarProps) {
             title: t("operations"),
             onClick: props.onOperations,
           }),
-          button({ iconName: "status-info", ariaLabel: t("help"), title: t("help"), onClick: props.onHelp }),
           user,
         ]}
       />

@@ -140,7 +140,7 @@ function useImageColumns(): Column<DiskImage>[] {
       text: (row) => String(row.virtual_size_bytes),
     },
     { id: "digest", header: t("digest"), cell: (row) => (row.sha256 ? <Copy text={row.sha256} label={row.sha256.slice(0, 12)} /> : "–"), text: (row) => row.sha256 ?? "" },
-    { id: "cached", header: t("cachedOn"), cell: (row) => t("common:cellCount", { count: row.cached_on.length }), text: (row) => row.cached_on.join(" ") },
+    { id: "cached", header: t("cachedOn"), cell: (row) => t("common:cellCount", { count: row.cached_on.length }), text: (row) => row.cached_on.join(" "), shown: "never" },
     { id: "tags", header: t("common:tags"), cell: (row) => <Tags tags={row.tags} />, text: (row) => row.tags.join(" ") },
     { id: "created", header: t("common:created"), cell: (row) => <Ago iso={row.created_at} />, text: (row) => row.created_at, sort: "created_at" },
     { id: "description", header: t("common:description"), cell: (row) => row.description || "–", text: (row) => row.description, shown: "never" },

@@ -34,18 +34,16 @@ export function OverviewPage() {
       <SpaceBetween size="l">
         {query.isError && <ProblemAlert error={query.error} onRetry={() => void query.refetch()} />}
         {query.isPending && <Spinner />}
+        {overview && <Problems problems={overview.problems} />}
+        {overview && <Counts overview={overview} />}
         {overview && (
-          <>
-            <Problems problems={overview.problems} />
-            <Counts overview={overview} />
-            <Grid gridDefinition={[{ colspan: { default: 12, m: 7 } }, { colspan: { default: 12, m: 5 } }]}>
-              <Pools />
-              <SpaceBetween size="l">
-                <FirstSteps overview={overview} />
-                <Work />
-              </SpaceBetween>
-            </Grid>
-          </>
+          <Grid gridDefinition={[{ colspan: { default: 12, m: 6 } }, { colspan: { default: 12, m: 6 } }]}>
+            <Pools />
+            <SpaceBetween size="l">
+              {isNew(overview) && <FirstSteps overview={overview} />}
+              <Work />
+            </SpaceBetween>
+          </Grid>
         )}
       </SpaceBetween>
     </Page>
@@ -57,7 +55,7 @@ function Problems({ problems }: { problems: SystemProblem[] }) {
   if (problems.length === 0) return <StatusIndicator>{t("healthy")}</StatusIndicator>;
   return (
     <Alert type="warning" header={t("problems", { count: problems.length })}>
-      <ul>
+      <ul className="nano-problems">
         {problems.map((problem) => {
           const page = PROBLEM_PAGES[problem.kind];
           return (
@@ -129,14 +127,17 @@ function Pools() {
   );
 }
 
+const firstSteps = (overview: SystemOverview) => [
+  { key: "cell", isDone: overview.usage.cores > 0, href: "/nodes" },
+  { key: "image", isDone: overview.images > 0, href: "/disk-images" },
+  { key: "instance", isDone: overview.instances > 0, href: "/instances/create" },
+];
+
+const isNew = (overview: SystemOverview) => firstSteps(overview).some((step) => !step.isDone);
+
 function FirstSteps({ overview }: { overview: SystemOverview }) {
   const { t } = useTranslation("overview");
-  const steps = [
-    { key: "cell", isDone: overview.usage.cores > 0, href: "/nodes" },
-    { key: "image", isDone: overview.images > 0, href: "/disk-images" },
-    { key: "instance", isDone: overview.instances > 0, href: "/instances/create" },
-  ];
-  if (steps.every((step) => step.isDone)) return null;
+  const steps = firstSteps(overview);
   return (
     <Container header={<Header variant="h2">{t("steps.title")}</Header>}>
       <ol className="nano-steps">

@@ -32,11 +32,12 @@ export function Console({ instance, kind, isWhole = false }: ConsoleProps) {
   const frame = useRef<HTMLDivElement>(null);
   const refusal = whyNot(instance, "console");
   const { holder, link, status, error, connect } = useConsole(instance.id, kind, refusal === null);
+  const shown = refusal === null ? status : "closed";
   return (
-    <>
+    <div className={isWhole ? "nano-console is-whole" : "nano-console"}>
       <SpaceBetween direction="horizontal" size="xs" alignItems="center">
-        <StatusIndicator type={LOOKS[status]}>{t(`status.${refusal === null ? status : "closed"}`)}</StatusIndicator>
-        <Keys link={link} kind={kind} isConnected={status === "connected"} />
+        <StatusIndicator type={LOOKS[shown]}>{t(`status.${shown}`)}</StatusIndicator>
+        <Keys link={link} kind={kind} isConnected={shown === "connected"} />
         <Button onClick={() => void frame.current?.requestFullscreen()}>{t("fullScreen")}</Button>
         {!isWhole && (
           <Button
@@ -51,11 +52,11 @@ export function Console({ instance, kind, isWhole = false }: ConsoleProps) {
         </Button>
       </SpaceBetween>
       <ProblemAlert error={refusal === null ? error : null} onRetry={connect} />
-      <div ref={frame} className={isWhole ? "nano-screen is-whole" : "nano-screen"}>
-        <div ref={holder} data-testid={`console-${kind}`} data-status={status} />
+      <div ref={frame} className="nano-screen">
+        <div ref={holder} data-testid={`console-${kind}`} data-status={shown} />
         {refusal !== null && <Closed instance={instance} reason={refusal} />}
       </div>
-    </>
+    </div>
   );
 }
 
@@ -118,7 +119,8 @@ async function keepOpen(id: string, kind: Kind, element: HTMLElement, signal: Ab
 
 function addressOf(ticket: ConsoleTicket): string {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  return `${scheme}://${location.host}${ticket.ws_path}?ticket=${encodeURIComponent(ticket.ticket)}`;
+  const secret = ticket.ws_path.includes("?") ? "" : `?ticket=${encodeURIComponent(ticket.ticket)}`;
+  return `${scheme}://${location.host}${ticket.ws_path}${secret}`;
 }
 
 function Keys({ link, kind, isConnected }: { link: React.RefObject<ConsoleLink | null>; kind: Kind; isConnected: boolean }) {

@@ -9,6 +9,7 @@ import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useFormat } from "../app/format";
 import { share } from "../logic/format";
+import { useIsNarrow } from "./narrow";
 
 const LOOKS: Record<string, StatusIndicatorProps.Type> = {
   running: "success",
@@ -72,21 +73,22 @@ export function Copy({ text, label, isBlock = false }: { text: string; label?: s
 export function Tags({ tags }: { tags: readonly string[] }) {
   if (tags.length === 0) return <>–</>;
   return (
-    <SpaceBetween direction="horizontal" size="xxs">
+    <span className="nano-tags">
       {tags.map((tag) => (
         <Badge key={tag}>{tag}</Badge>
       ))}
-    </SpaceBetween>
+    </span>
   );
 }
 
 export function Addresses({ addresses }: { addresses: readonly string[] }) {
+  const isNarrow = useIsNarrow();
   if (addresses.length === 0) return <>–</>;
   return (
     <>
       {addresses.map((address) => (
         <div key={address}>
-          <Copy text={address} />
+          {isNarrow ? address : <Copy text={address} />}
         </div>
       ))}
     </>

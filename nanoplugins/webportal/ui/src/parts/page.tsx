@@ -5,7 +5,7 @@ import Header from "@cloudscape-design/components/header";
 import Link from "@cloudscape-design/components/link";
 import { useEffect, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import { useNavigate } from "react-router";
+import { useLocation, useNavigate } from "react-router";
 
 export interface Crumb {
   text: string;
@@ -30,12 +30,13 @@ export function useTitle(title: string): void {
 export function Page({ title, crumbs = [], description, info, actions, children }: PageProps) {
   const { t } = useTranslation();
   const navigate = useNavigate();
+  const { pathname } = useLocation();
   useTitle(title);
   const items = [{ text: t("overview"), href: "/" }, ...crumbs, { text: title, href: "#" }];
   return (
     <ContentLayout
       breadcrumbs={
-        <BreadcrumbGroup
+        pathname !== "/" && <BreadcrumbGroup
           items={items}
           ariaLabel={t("breadcrumbs")}
           onFollow={(event) => {

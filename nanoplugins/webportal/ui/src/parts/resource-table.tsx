@@ -66,7 +66,6 @@ export function ResourceTable<T extends { id: string; name: string }>(props: Res
       loadingText={t("loading")}
       columnDefinitions={props.columns.map(definition)}
       columnDisplay={columns.display}
-      stickyHeader
       wrapLines={false}
       selectionType={props.selection ? "multi" : undefined}
       selectedItems={items.filter((item) => props.selection?.items.some((other) => other.id === item.id))}

@@ -3,16 +3,15 @@ import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import type { ConsoleLink } from "./console-link";
-import { styleSafeDocument } from "./style-safe-document";
+import { holdSafeStyles } from "./safe-styles";
 
 export function openSerial(element: HTMLElement, address: string, onOpen: () => void): ConsoleLink {
-  const styles = styleSafeDocument();
+  const releaseStyles = holdSafeStyles();
   const terminal = new Terminal({
     cursorBlink: true,
     fontSize: 14,
     scrollback: 5_000,
     screenReaderMode: true,
-    documentOverride: styles.document,
     theme: { background: "#000000" },
   });
   const fit = new FitAddon();
@@ -45,7 +44,7 @@ export function openSerial(element: HTMLElement, address: string, onOpen: () => 
       socket.close();
       watcher.disconnect();
       terminal.dispose();
-      styles.release();
+      releaseStyles();
     },
     press: () => undefined,
     paste: (text) => terminal.paste(text),
