@@ -12,12 +12,8 @@ import gc
 import json
 import logging
 import os
-import resource
 import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ import click
 import structlog
 
 from nanocore import __version__
+from nanocore.cli.process import Backstop, LoopWatch, loop_factory, notify, raise_limits
 from nanocore.clock import SystemClock
 from nanocore.config import KernelConfig, read_files, render_toml
 from nanocore.contracts.plugin import PluginState
@@ -47,9 +44,6 @@ EXIT_CODES = {
     ErrorCode.UNAVAILABLE: 6,
     ErrorCode.DEADLINE_EXCEEDED: 7,
 }
-OPEN_FILES = 1_048_576
-STOP_SECONDS = 5.0
-"""After this long a stopping kernel ends itself, whatever a plugin is doing."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """Measured: halves what many operations in flight cost."""
 
@@ -106,8 +100,8 @@ def _run(root: Path, token: str | None) -> None:
     level = read_files(root).section("kernel", KernelConfig).log_level
     log = make_logger(sys.stdout, level)
     logging.basicConfig(level=logging.WARNING, handlers=[ForeignHandler(log)], force=True)
-    _raise_limits()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    raise_limits()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         if token is not None:
             runner.run(_join(root, token, log))
         runner.run(_serve(root, log))
@@ -115,7 +109,7 @@ def _run(root: Path, token: str | None) -> None:
 
 async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
     stopping = asyncio.Event()
-    backstop = _Backstop(log)
+    backstop = Backstop(log)
     loop = asyncio.get_running_loop()
 
     def stop(*_: object) -> None:
@@ -126,6 +120,7 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     node = Node(root, log=log)
+    watch = LoopWatch(log)
     starting = asyncio.create_task(node.start(), name="start")
     stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,6 +129,7 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
             starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await starting
+            watch.start()
             _ready(node, log)
             await stopped
     finally:
@@ -143,6 +139,7 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
         notify("STOPPING=1")
         (node.root.run / "ready").unlink(missing_ok=True)
         await node.stop()
+        watch.stop()
         log.info("node stopped")
         backstop.end(0 if sys.exc_info()[0] is None else 1)
 
@@ -166,58 +163,6 @@ def _ready(node: Node, log: structlog.stdlib.BoundLogger) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     log.info("node ready", **facts)
     notify("READY=1")
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if it listens (``sd_notify``)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect("\0" + address[1:] if address.startswith("@") else address)
-        sender.sendall(state.encode())
-
-
-class _Backstop:
-    """Ends the process when stopping takes too long, even if a plugin holds the event loop."""
-
-    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
-        self._log = log
-        self._timer: threading.Timer | None = None
-
-    def begin(self) -> None:
-        """Start counting; more than once is fine."""
-        if self._timer is None:
-            self._timer = threading.Timer(STOP_SECONDS, self._end_process)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def end(self, code: int) -> None:
-        """Everything has stopped; what is left of the event loop gets one more second, then it ends with ``code``."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(1.0, os._exit, (code,))
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _end_process(self) -> None:
-        self._log.error("did not stop in time; ending the process", limit_seconds=STOP_SECONDS)
-        os._exit(1)
-
-
-def _raise_limits() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 # -- joining
