@@ -11,6 +11,7 @@ from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import StateStore
 from nanocore.contracts.table import Table
+from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord
 from nanocore.model.instance import Instance, ObservedState
@@ -37,6 +38,7 @@ class Board:
         self._by_operation: dict[OperationId, InstanceId] = {}
         self._stale_nodes: set[NodeId] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_loaded = False
 
     @property
     def store(self) -> StateStore:
@@ -48,6 +50,14 @@ class Board:
         for entry in self.store.list(INSTANCES):
             self.refresh_instance(entry.value.id)
         self._refresh_sums()
+        self._is_loaded = True
+
+    def check_loaded(self) -> None:
+        """Raise ``unavailable`` while the tables are not filled: they would answer that nothing is there."""
+        if not self._is_loaded:
+            raise NanoError(
+                ErrorCode.UNAVAILABLE, "the core is still starting; try again in a moment", retry_after_seconds=1
+            )
 
     def close(self) -> None:
         """Stop the timer."""

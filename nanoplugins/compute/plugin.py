@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
-from nanocore.contracts.handler import Handler, Subscription
+from nanocore.contracts.handler import Call, Handler, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.operation import Workflow
@@ -73,12 +74,13 @@ class Plugin:
         if not _is_core(context):
             return []
         parts = self._parts(context)
-        return [
+        handlers = [
             *Instances(context, parts.board, parts.placing).handlers(),
             *parts.pools.handlers(),
             *Nodes(context, parts.board).handlers(),
             *Consoles(context, parts.board).handlers(),
         ]
+        return [replace(handler, call=_when_loaded(parts.board, handler.call)) for handler in handlers]
 
     @hookimpl
     def nano_event_subscriptions(self, context: PluginContext) -> list[Subscription]:
@@ -139,3 +141,11 @@ class Plugin:
 
 def _is_core(context: PluginContext) -> bool:
     return NodeRole.CORE in context.node.roles
+
+
+def _when_loaded(board: Board, call: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Call], Awaitable[Any]]:
+    async def run(message: Any, context: Call) -> Any:  # noqa: ANN401  each handler's own types
+        board.check_loaded()
+        return await call(message, context)
+
+    return run

@@ -36,7 +36,7 @@ class ComputeService:
     """Started after the store and the owners of images and networks."""
 
     name = "compute"
-    after: tuple[str, ...] = ("images", "network", "agent.drivers")
+    after: tuple[str, ...] = ("images", "network")
 
     def __init__(self, context: PluginContext, board: Board, pools: ComputePools) -> None:
         self._context = context

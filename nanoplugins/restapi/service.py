@@ -41,7 +41,8 @@ class RestService:
     """Runs as long as the node does; ``port`` is set once it listens."""
 
     name = "restapi"
-    after: tuple[str, ...] = ("identity_local",)
+    after: tuple[str, ...] = ("identity_local", "compute", "images", "network")
+    """A list that has not been loaded yet would look empty."""
 
     def __init__(self, context: PluginContext) -> None:
         self._context = context
