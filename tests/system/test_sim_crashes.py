@@ -56,6 +56,7 @@ def check_agreement(kernel: KernelProcess) -> None:
     assert all(item["state"]["observed"] in ("running", "stopped") for item in items), items
     inventory = read_cell(kernel)
     assert inventory["guests"] == {item["id"] for item in items}
+    assert inventory["ports"] == {nic["id"] for item in items for nic in item["nics"]}
     assert inventory["volumes"] == {disk["id"] for item in items for disk in item["disks"]}
     allocated = kernel.client.get("/networks")["items"][0]["addresses_allocated"]
     assert allocated == sum(len(nic["addresses"]) for item in items for nic in item["nics"])
@@ -65,9 +66,15 @@ def check_agreement(kernel: KernelProcess) -> None:
 def read_cell(kernel: KernelProcess) -> dict[str, set[str]]:
     """Return what the simulated drivers hold on disk."""
     folder = kernel.root / "var" / "lib" / "nano" / "sim"
-    guests = json.loads((folder / "guests.json").read_text()) if (folder / "guests.json").exists() else {}
-    volumes = json.loads((folder / "volumes.json").read_text()) if (folder / "volumes.json").exists() else {}
-    return {"guests": set(guests), "volumes": set(volumes)}
+    guests: dict[str, Any] = {}
+    for line in (folder / "guests.jsonl").read_text().splitlines():
+        change = json.loads(line)
+        guests[change["id"]] = change["guest"]
+    return {
+        "guests": {id for id, guest in guests.items() if guest is not None},
+        "volumes": {volume["id"] for volume in json.loads((folder / "volumes.json").read_text())["volumes"]},
+        "ports": {port.stem for port in (folder / "ports").glob("*.json")},
+    }
 
 
 def settled(kernel: KernelProcess) -> bool:
