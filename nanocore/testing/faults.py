@@ -25,6 +25,8 @@ class TcpProxy:
         self._flows.set()
         self.delay_seconds = 0.0
         self.accepted = 0
+        self.passed = 0
+        """Pieces that went through, either way."""
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
@@ -83,6 +85,7 @@ class TcpProxy:
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 sink.write(data)
+                self.passed += 1
                 await sink.drain()
         self._writers.discard(sink)
         sink.transport.abort()

@@ -142,6 +142,7 @@ class MemoryTransport:
         self._receiver: Receiver | None = None
         self._links: dict[str, _Link] = {}
         self._accepted: list[_Link] = []
+        self._silent: list[_Link] = []
         self._dialled: dict[str, _Dialled] = {}
         self._in_flight: dict[str, int] = {}
         self._port: int | None = None
@@ -167,7 +168,7 @@ class MemoryTransport:
             if dialled.timer is not None:
                 dialled.timer.cancel()
         self._dialled.clear()
-        for link in {*self._links.values(), *self._accepted}:
+        for link in {*self._links.values(), *self._accepted, *self._silent}:
             asyncio.get_running_loop().call_soon(_end, link)
 
     def dial(self, peer: str, address: str, public_key: str) -> None:
@@ -196,6 +197,7 @@ class MemoryTransport:
             return
         link = _Link(self, peer, other, user, dialled.address)
         self._links[peer] = link
+        other.accept(link)
         if self._receiver is not None:
             self._receiver.on_link_up(peer)
 
@@ -245,9 +247,14 @@ class MemoryTransport:
         elif link.dialler.is_linked(link.name):
             link.dialler.deliver(link.name, list(frames))
 
+    def accept(self, link: _Link) -> None:
+        """Hold a connection over which nothing has come yet."""
+        self._silent.append(link)
+
     def take(self, link: _Link, frames: list[Frame]) -> None:
         """Accept a message from a dialling peer; its first one makes the link known here."""
         if self._links.get(link.user) is not link and link not in self._accepted:
+            self._silent.remove(link)
             self._accepted.append(link)
             old = self._links.get(link.user)
             self._links[link.user] = link
@@ -268,12 +275,12 @@ class MemoryTransport:
 
     def drop(self, link: _Link, peer: str) -> None:
         """Notice that ``link`` ended; a dialling side tries again."""
-        if link in self._accepted:
-            self._accepted.remove(link)
-        if self._links.get(peer) is link:
-            del self._links[peer]
-        elif peer in self._links:
+        for held in (self._silent, self._accepted):
+            if link in held:
+                held.remove(link)
+        if self._links.get(peer) is not link:
             return
+        del self._links[peer]
         if self._is_running and self._receiver is not None:
             self._receiver.on_link_down(peer, "the connection ended")
         self._connect(peer, self._limits.reconnect_seconds)

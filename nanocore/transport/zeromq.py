@@ -1,6 +1,6 @@
 """CURVE over TCP with plain ZeroMQ sockets on the loop: a ROUTER where peers dial in, a DEALER for each one we dial.
 
-The rules (measured, ``docs/explanation/messages.md``): drain until EAGAIN, at most 128 messages a turn; look at
+The rules, each measured: drain until EAGAIN, at most 128 messages a turn; look at
 EVENTS after every send from outside a drain, as it may have eaten the wake-up; a handler that raises does not end a
 drain; a watchdog looks at every socket once a second, whatever was signalled.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket as sockets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -39,33 +40,48 @@ Socket = zmq.Socket[bytes]
 
 
 class ZeroMqFabric:
-    """One ZeroMQ context with its authenticator; each node has its own."""
+    """One ZeroMQ context with its authenticator; each node has its own. Nothing exists before ``open``."""
 
     def __init__(
         self, keys: KeyPair, authenticate: Authenticate, clock: Clock, log: structlog.stdlib.BoundLogger
     ) -> None:
-        self._keys = keys
+        self.keys = keys
         self._authenticate = authenticate
+        self._clock = clock
         self._log = log
-        self._context: zmq.Context[Socket] = zmq.Context(io_threads=1)
-        # The default of 1,023 sockets is for all of a process's dials; connections to a ROUTER do not count.
-        self._context.set(zmq.MAX_SOCKETS, 65_535)
-        self._authenticator = Authenticator(self._context, clock, log)
+        self._domains: list[str] = []
+        self._context: zmq.Context[Socket] | None = None
+        self._authenticator: Authenticator | None = None
 
     async def open(self) -> None:
-        """Start the authenticator."""
+        """Make the context and start the authenticator."""
+        self._context = zmq.Context(io_threads=1)
+        # The default of 1,023 sockets is for all of a node's dials; connections to a ROUTER do not count.
+        self._context.set(zmq.MAX_SOCKETS, 65_535)
+        self._authenticator = Authenticator(self._context, self._clock, self._log)
+        for domain in self._domains:
+            self._authenticator.allow(domain, self._authenticate)
         self._authenticator.start()
 
     def transport(self, name: str, *, bind: str | None, limits: TransportLimits) -> ZeroMqTransport:
-        """Return a transport whose ZAP domain is ``nano.<name>``."""
+        """Return a transport whose ZAP domain is ``nano.<name>``; make it before ``open``."""
         domain = f"nano.{name}"
-        self._authenticator.allow(domain, self._authenticate)
-        return ZeroMqTransport(self._context, self._keys, domain, bind, limits, self._log.bind(transport=name))
+        self._domains.append(domain)
+        return ZeroMqTransport(self, domain, bind, limits, self._log.bind(transport=name))
+
+    def socket(self, kind: int) -> Socket:
+        """Return a new socket; raises ``unavailable`` before ``open``."""
+        if self._context is None:
+            raise NanoError(ErrorCode.UNAVAILABLE, "the node's sockets are not open", reason="transport.closed")
+        return self._context.socket(kind)
 
     async def close(self) -> None:
         """End the context; blocks for what still lingers, 200 ms at most."""
-        self._authenticator.stop()
-        self._context.term()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        if self._context is not None:
+            self._context.term()
+        self._authenticator = self._context = None
 
 
 class _Reader:
@@ -122,6 +138,8 @@ class _Peer:
     socket: Socket
     reader: _Reader
     descriptor: int = -1
+    address: str = ""
+    redial: asyncio.TimerHandle | None = None
     is_up: bool = False
     queue: deque[Sequence[Frame]] = field(default_factory=deque)
     monitor: Socket | None = None
@@ -131,17 +149,15 @@ class _Peer:
 class ZeroMqTransport:
     """Made by ``ZeroMqFabric``."""
 
-    def __init__(  # noqa: PLR0917  called once, by the fabric
+    def __init__(
         self,
-        context: zmq.Context[Socket],
-        keys: KeyPair,
+        fabric: ZeroMqFabric,
         domain: str,
         bind: str | None,
         limits: TransportLimits,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._context = context
-        self._keys = keys
+        self._fabric = fabric
         self._domain = domain
         self._bind = bind
         self._limits = limits
@@ -186,6 +202,7 @@ class ZeroMqTransport:
             router.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             router.disable_monitor()
+            monitor.close(0)
             router.close(0)
             message = f"can't listen on {address}: {error.strerror}; choose another address or end what uses it"
             raise NanoError(ErrorCode.UNAVAILABLE, message, reason="transport.bind") from error
@@ -209,7 +226,6 @@ class ZeroMqTransport:
             if reader is not None:
                 reader.close()
         if self._router is not None and self._monitor is not None:
-            # pyzmq keeps the monitor socket as an attribute and closes it here.
             self._router.disable_monitor()
             self._monitor.close(0)
             self._router.close(_LINGER_MS)
@@ -217,15 +233,15 @@ class ZeroMqTransport:
 
     def _socket(self, kind: int) -> Socket:
         limits = self._limits
-        socket: Socket = self._context.socket(kind)
+        socket = self._fabric.socket(kind)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.MAXMSGSIZE, 2 * limits.max_frame_bytes)
         socket.set(zmq.HANDSHAKE_IVL, int(limits.handshake_seconds * 1000))
         socket.set(zmq.SNDHWM, limits.high_water_mark)
         socket.set(zmq.RCVHWM, limits.high_water_mark)
         socket.set(zmq.IPV6, 0)
-        socket.curve_publickey = self._keys.public.encode()
-        socket.curve_secretkey = self._keys.secret.encode()
+        socket.curve_publickey = self._fabric.keys.public.encode()
+        socket.curve_secretkey = self._fabric.keys.secret.encode()
         return socket
 
     def _watch(self) -> None:
@@ -256,14 +272,17 @@ class ZeroMqTransport:
         dealer.set(zmq.HEARTBEAT_TIMEOUT, int(limits.heartbeat_timeout_seconds * 1000))
         dealer.set(zmq.HEARTBEAT_TTL, int(limits.heartbeat_timeout_seconds * 2000))
         monitor = dealer.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_DISCONNECTED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         )
         entry = _Peer(peer, None, dealer, _Reader(dealer, lambda: self._receive_dialled(entry), self._log))
+        entry.address = f"tcp://{address}"
         entry.monitor = monitor
         entry.monitor_reader = _Reader(monitor, lambda: self._receive_dialled_event(entry), self._log)
         self._peers[peer] = entry
-        dealer.connect(f"tcp://{address}")
-        entry.reader.kick()
+        dealer.connect(entry.address)
 
     def hang_up(self, peer: str) -> None:
         """Cut the link: close our DEALER, or shut the TCP connection under the ROUTER."""
@@ -291,6 +310,8 @@ class ZeroMqTransport:
 
     def _close_dialled(self, peer: _Peer, *, linger: int) -> None:
         peer.is_up = False
+        if peer.redial is not None:
+            peer.redial.cancel()
         peer.reader.close()
         if peer.monitor_reader is not None and peer.monitor is not None:
             peer.monitor_reader.close()
@@ -433,7 +454,26 @@ class ZeroMqTransport:
             self._tell_down(peer.name, "the connection ended")
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._log.warning("the peer refuses this node's key: not registered there, or revoked", peer=peer.name)
+            self._redial_later(peer)
             self._tell_down(peer.name, "it refuses this node's key")
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self._log.warning(
+                "what answers there is not the peer that was dialled", peer=peer.name, address=peer.address
+            )
+            self._redial_later(peer)
+        peer.reader.kick()
+
+    def _redial_later(self, peer: _Peer) -> None:
+        """Try again by ourselves: after a refusal ZeroMQ gives the address up for good."""
+        if peer.redial is None:
+            seconds = self._limits.reconnect_max_seconds * random.uniform(0.5, 1.0)  # noqa: S311  spreads load only
+            peer.redial = asyncio.get_running_loop().call_later(seconds, self._redial, peer)
+
+    def _redial(self, peer: _Peer) -> None:
+        peer.redial = None
+        with contextlib.suppress(zmq.ZMQError):
+            peer.socket.disconnect(peer.address)
+        peer.socket.connect(peer.address)
         peer.reader.kick()
 
     # -- sending
