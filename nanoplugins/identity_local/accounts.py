@@ -206,8 +206,13 @@ class Accounts:
             *(Delete(SESSIONS, entry.key, expect=entry.revision) for entry in dead),
             *(Delete(TOKENS, entry.key, expect=entry.revision) for entry in old),
         ]
-        if changes:
-            await self._store.commit(*changes)
+        try:
+            if changes:
+                await self._store.commit(*changes)
+        except NanoError as error:
+            if error.code is not ErrorCode.CONFLICT:
+                raise
+            return  # one of them was written just now; the next run sees it as it is then
         for entry in dead:
             self._seen.pop(entry.value.id, None)
         for token in old:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nanocore.capabilities.identity import NewSession
 from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.operation import Operation
 from nanocore.errors import ErrorCode
@@ -79,6 +80,10 @@ class Description:
         kinds = [kind for index, kind in enumerate(kinds) if kind is not type(None) and kind not in kinds[:index]]
         refs, self._schemas = schema_components([*kinds, PageInfo, Operation], ref_template=_REF + "{name}")
         self._refs = {_key(kind): ref for kind, ref in zip([*kinds, PageInfo, Operation], refs, strict=True)}
+        for name, field in _NEVER_SHOWN:
+            if name in self._schemas:
+                del self._schemas[name]["properties"][field]
+                self._schemas[name]["required"].remove(field)
         for schema in self._schemas.values():
             _complete(schema)
 
@@ -207,7 +212,7 @@ class Description:
         if schema.get("format") == "date-time":
             return "2026-11-22T10:00:00Z"
         kind = _kinds(schema)
-        if name in EXAMPLES and _fits(EXAMPLES[name], kind):
+        if name in EXAMPLES and _fits(EXAMPLES[name], kind) and "$ref" not in schema.get("items", {}):
             return EXAMPLES[name]
         if name.endswith("_id") and "string" in kind:
             return EXAMPLES["id"]
@@ -258,8 +263,11 @@ def _complete(schema: Schema) -> None:
 
 
 def _kinds(schema: Schema) -> set[str]:
-    parts = schema.get("anyOf", [schema])
-    return {str(part.get("type", "object")) for part in parts}
+    kinds: set[str] = set()
+    for part in schema.get("anyOf", [schema]):
+        kind = part.get("type", "object")
+        kinds |= set(kind) if isinstance(kind, list) else {kind}
+    return kinds
 
 
 def _fits(value: object, kinds: set[str]) -> bool:
@@ -363,6 +371,9 @@ def _problem_schema() -> Schema:
         "properties": properties,
     }
 
+
+_NEVER_SHOWN = ((NewSession.__name__, "credential"),)
+"""Fields of results that stay in the API."""
 
 _IDEMPOTENCY = "Any text of yours; the same request with the same key within 24 h is done once"
 
