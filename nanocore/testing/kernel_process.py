@@ -23,6 +23,7 @@ STOP_SECONDS = 10.0
 SIM_CONFIG = """
 [kernel]
 name = "{name}"
+plugins = ["*", "-webportal"]
 listen_address = "127.0.0.1"
 advertise_address = "127.0.0.1"
 message_port = 0

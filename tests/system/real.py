@@ -20,6 +20,7 @@ READY_SECONDS = 90.0
 KVM_CONFIG = """
 [kernel]
 name = "{{name}}"
+plugins = ["*", "-webportal", "-sim"]
 listen_address = "127.0.0.1"
 advertise_address = "127.0.0.1"
 message_port = 0

@@ -117,18 +117,11 @@ def test_killed_at_every_point(
 ) -> None:
     kernel = stopped_kernel
 
-    def with_clean_kernel(what: Work) -> None:
-        kernel.start()
-        kernel.wait_ready()
-        what(kernel)
-        kernel.stop()
-
-    with_clean_kernel(before)
+    prepare(kernel, before)
     points = record_points(kernel, work)
-    with_clean_kernel(after)
+    prepare(kernel, after, before)
     assert len(points) >= 8, points
     for point in points:
-        with_clean_kernel(before)
         assert killed_at(kernel, point, work), f"{point} was not reached"
         kernel.start()
         kernel.wait_ready()
@@ -136,6 +129,16 @@ def test_killed_at_every_point(
         check_agreement(kernel)
         after(kernel)
         check_agreement(kernel)
+        before(kernel)
         kernel.stop()
     record_property("fail_points", len(points))
     print(f"{name}: killed at {len(points)} fail points, 0 orphans, 0 stuck operations")
+
+
+def prepare(kernel: KernelProcess, *works: Work) -> None:
+    """Do ``works`` on a node of their own."""
+    kernel.start()
+    kernel.wait_ready()
+    for work in works:
+        work(kernel)
+    kernel.stop()
