@@ -69,7 +69,7 @@ class Description:
             "tags": [{"name": tag, "description": f"Everything about {tag.replace('-', ' ')}"} for tag in self._tags()],
             "security": [{"token": []}, {"session": []}],
             "paths": paths,
-            "components": {"schemas": {**used, "Problem": _problem_schema()}, "securitySchemes": _SECURITY},
+            "components": {"schemas": {**used, "ProblemDetails": _problem_schema()}, "securitySchemes": _SECURITY},
         }
 
     def _collect_schemas(self) -> None:
@@ -324,7 +324,7 @@ def _error_responses(codes: Iterable[ErrorCode]) -> dict[str, Any]:
         str(status): {
             "description": "; ".join(f"`{code.value}`: {TITLES[code]}" for code in found),
             "headers": {"X-Request-Id": _header("Id of the request, as in the log")},
-            "content": {CONTENT_TYPE: {"schema": {"$ref": f"{_REF}Problem"}, "example": _problem_example(found[0])}},
+            "content": {CONTENT_TYPE: {"schema": {"$ref": f"{_REF}ProblemDetails"}, "example": _problem_example(found[0])}},
         }
         for status, found in sorted(by_status.items())
     }
@@ -365,7 +365,7 @@ def _problem_schema() -> Schema:
     }
     return {
         "type": "object",
-        "title": "Problem",
+        "title": "ProblemDetails",
         "description": "A failure (RFC 9457).",
         "required": ["type", "title", "status", "detail", "code", "request_id"],
         "properties": properties,

@@ -126,7 +126,7 @@ def test_answers_fit_their_schemas(serve: Serve) -> None:
                 errors = OAS31Validator({**schema, "components": found["components"]}).iter_errors(answer.json())
                 assert not [error.message for error in errors], path
             problem = (await client.post("/instances", json={})).json()
-            schema = found["components"]["schemas"]["Problem"]
+            schema = found["components"]["schemas"]["ProblemDetails"]
             assert not list(OAS31Validator(schema).iter_errors(problem))
 
     run(main)
