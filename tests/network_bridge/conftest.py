@@ -142,6 +142,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             ip("-n", where, "addr", "add", f"{address}/24", "dev", interface)
             ip("-n", where, "link", "set", interface, "up")
         ip("-n", name, "route", "add", "default", "via", OUTSIDE)
+        # A new namespace inherits the real machine's setting, which another node may have changed.
+        machine.sh("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
         yield machine
         leftovers = machine.leftovers()
         for pid in machine.processes():

@@ -274,7 +274,6 @@ def test_forwarding_is_switched_back_at_uninstall(machine: Any) -> None:
     def forwarding() -> str:
         return machine.sh("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip()
 
-    machine.sh("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
     served(machine, WEB)
     assert forwarding() == "1"
     uninstall(machine)
