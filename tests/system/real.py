@@ -132,3 +132,9 @@ def instance_of(kernel: KernelProcess, name: str) -> dict[str, Any]:
     """Return an instance by name."""
     found: list[dict[str, Any]] = kernel.client.get("/instances", name=name)["items"]
     return found[0]
+
+
+def ports(kernel: KernelProcess) -> set[str]:
+    """Return the ids of the network cards that have a port."""
+    folder = kernel.root / "var" / "lib" / "nano" / "network_bridge" / "networks"
+    return {file.stem for file in folder.glob("*/ports/*.json")}

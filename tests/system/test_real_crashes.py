@@ -1,0 +1,63 @@
+"""Kills at every fail point with real libvirt, QEMU, files and bridges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nanocore.testing.kernel_process import KernelProcess
+from nanocore.testing.libvirtd import PrivateLibvirtd
+from nanocore.testing.tiny_guest import write_disk
+from tests.system import real
+from tests.system.conftest import remove_instances, upload
+from tests.system.crashes import WORKFLOWS, ReadCell, Work, kill_everywhere
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.needs("libvirt", "qemu", "namespaces"),
+    pytest.mark.timeout(1200),
+]
+
+
+@pytest.fixture
+def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
+    """A node on real drivers with the tiny guest's image, stopped; what is left is removed at the end."""
+    disk = tmp_path / "tiny.raw"
+    write_disk(disk)
+    process = KernelProcess(tmp_path, real.KVM_CONFIG.format(uri=libvirtd.uri), name="real-1")
+    process.start()
+    process.wait_ready()
+    upload(process, disk, "tiny")
+    process.stop()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.start()
+        process.wait_ready()
+        remove_instances(process)
+        process.stop()
+
+
+@pytest.fixture
+def read_cell(libvirtd: PrivateLibvirtd) -> ReadCell:
+    """A reader of libvirt's domains, the pool's files and the ports."""
+
+    def read(kernel: KernelProcess) -> dict[str, set[str]]:
+        return {
+            "guests": set(real.domains(libvirtd.uri)),
+            "volumes": real.volume_files(kernel),
+            "ports": real.ports(kernel),
+        }
+
+    return read
+
+
+@pytest.mark.parametrize(("name", "before", "work"), WORKFLOWS)
+def test_killed_at_every_point(
+    stopped_kernel: KernelProcess, read_cell: ReadCell, name: str, before: Work, work: Work
+) -> None:
+    count = kill_everywhere(stopped_kernel, read_cell, before, work)
+    print(f"{name}, real: killed at {count} fail points, 0 orphans, 0 stuck operations")
