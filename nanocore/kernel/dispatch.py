@@ -235,9 +235,15 @@ class Dispatcher:
         run.has_begun = True
         result = await handler.call(message, call)
         reply = result if isinstance(result, Reply) else Reply(result)
-        if self._is_strict and not handler.is_stream:
+        return self._round_trip(handler, reply) if self._is_strict and not handler.is_stream else reply
+
+    @staticmethod
+    def _round_trip(handler: Handler, reply: Reply[Any]) -> Reply[Any]:
+        try:
             return Reply(decode(encode(reply.body), result_type(handler.message)), reply.blobs)
-        return reply
+        except NanoError as error:
+            message = f"{handler.op} gave a result of another type than it declares: {error.message}"
+            raise TypeError(message) from error
 
     def _read(self, handler: Handler, body: bytes | memoryview | Request[Any]) -> Request[Any]:
         if isinstance(body, bytes | memoryview):
