@@ -25,7 +25,7 @@ from nanoplugins.restapi.uploads import UploadHandler
 
 PING_SECONDS = 15.0
 RESERVED = ("/api", "/healthz", "/readyz", "/metrics")
-"""Paths that the portal's single page never answers for."""
+"""Where paths begin that the portal's single page never answers for."""
 
 Target = tuple[type[web.RequestHandler], dict[str, Any]]
 
@@ -62,6 +62,7 @@ class Refusal(BaseHandler):
 class DocumentHandler(BaseHandler):
     """A generated document: the OpenAPI description, the reference, its style sheet."""
 
+    is_document = True
     policy = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 
     async def get(self) -> None:
@@ -107,12 +108,12 @@ class ApiRouter(routing.Router):
 
     def _choose(self, request: httputil.HTTPServerRequest) -> tuple[Target, dict[str, bytes]]:
         method, path = request.method or "", request.path
-        methods = self._table.methods(path)
-        if not methods and not path.startswith(RESERVED) and self._files.folder_of(path) is not None:
+        if not path.startswith(RESERVED) and self._files.folder_of(path) is not None:
             return (StaticHandler, {"files": self._files}), {}
         try:
             match = self._table.match(method, path)
         except NanoError as error:
+            methods = self._table.methods(path)
             if method == "OPTIONS" and methods:
                 return (Refusal, {"allow": ", ".join(methods)}), {}
             return (Refusal, {"error": error}), {}

@@ -14,7 +14,15 @@ from nanocore.contracts.operation import Operation
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import Request, decode_json, encode_json, structs
 from nanoplugins.restapi.problems import Answer
-from nanoplugins.restapi.schemas import body_schema, item_paths, raise_errors, takes_many, text_schema, validate_into
+from nanoplugins.restapi.schemas import (
+    body_schema,
+    is_plain_text,
+    item_paths,
+    raise_errors,
+    takes_many,
+    text_schema,
+    validate_into,
+)
 
 API = "/api/v2"
 MAX_DEPTH = 32
@@ -49,6 +57,8 @@ class Endpoint:
         self._constants = constants
         self._path_schema = text_schema(infos[name] for name in self.path_names)
         self._query_schema = text_schema(() if self.takes_body else self.free.values())
+        self._has_plain_path = all(is_plain_text(infos[name].type) for name in self.path_names)
+        self._needs_query = not self.takes_body and any(info.required for info in self.free.values())
         self._body_schema = body_schema(self.free.values())
         self.filters = item_paths(route.item) if self.is_list_query and route.item is not None else frozenset()
 
@@ -64,8 +74,10 @@ class Endpoint:
         Raises ``invalid_argument`` with every wrong field in ``errors``.
         """
         errors: dict[str, list[str]] = {}
-        data: dict[str, Any] = validate_into(self._path_schema, dict(path), errors)
-        data |= self._from_query(query, errors)
+        # Plain texts, by far the most, need no schema: the decoder below checks them.
+        data = dict(path) if self._has_plain_path else validate_into(self._path_schema, dict(path), errors)
+        if query or self._needs_query:
+            data |= self._from_query(query, errors)
         if self.takes_body:
             raw = _parse(body)
             validate_into(self._body_schema, raw, errors)

@@ -324,7 +324,9 @@ def _error_responses(codes: Iterable[ErrorCode]) -> dict[str, Any]:
         str(status): {
             "description": "; ".join(f"`{code.value}`: {TITLES[code]}" for code in found),
             "headers": {"X-Request-Id": _header("Id of the request, as in the log")},
-            "content": {CONTENT_TYPE: {"schema": {"$ref": f"{_REF}ProblemDetails"}, "example": _problem_example(found[0])}},
+            "content": {
+                CONTENT_TYPE: {"schema": {"$ref": f"{_REF}ProblemDetails"}, "example": _problem_example(found[0])}
+            },
         }
         for status, found in sorted(by_status.items())
     }

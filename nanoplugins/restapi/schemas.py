@@ -47,6 +47,12 @@ def text_schema(infos: Iterable[structs.FieldInfo]) -> marshmallow.Schema:
     return _schema(infos, is_text=True)
 
 
+def is_plain_text(kind: Any) -> bool:  # noqa: ANN401  a type expression
+    """Return whether ``kind`` is a text without limits."""
+    bare, metas = _unwrap(kind)
+    return bare is str and not _validators(metas)
+
+
 def takes_many(schema: marshmallow.Schema, name: str) -> bool:
     """Return whether field ``name`` is a list, so that its parameter may be repeated."""
     return isinstance(schema.fields[name], fields.List)

@@ -110,6 +110,8 @@ class StaticFiles:
 class StaticHandler(BaseHandler):
     """``GET`` of a portal file; nothing here needs a login, as the files hold no data."""
 
+    is_document = True
+
     def initialize(self, **options: Any) -> None:  # noqa: ANN401  each handler has its own
         """Take the files; called by Tornado."""
         super().initialize(**options)
