@@ -7,6 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 
+class NotMeasuredError(Exception):
+    """Raised by a row that this machine can't measure; says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """``value`` and ``limit`` share ``unit``; ``goal`` is about their ratio (``>= 0.6``, ``<= 2``) or empty.

@@ -23,7 +23,7 @@ from nanocore.clock import SystemClock
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.operation import Step, StepContext
 from nanocore.contracts.state_store import Collection, Put
-from nanocore.kernel.operations import OperationEngine
+from nanocore.operations.engine import OperationEngine
 from nanocore.wire import Event, Struct
 from nanoplugins.state_sqlite.store import SqliteStateStore
 

@@ -1,0 +1,151 @@
+"""What a client of the API waits for with 1,000 instances: a page of all, one of them, and ``nano instance list``.
+
+A real all-in-one node with simulated guests; beside it a bare Tornado that writes the same bytes, and a bare script
+that prints the same table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.child import Child, child
+from bench.figure import Figure, of_rounds
+from bench.http import Target, bare_tornado, get, load, send
+from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess
+
+API = "/api/v2"
+LARGE_CELL = """
+[sim]
+cores = 65536
+memory_bytes = 70368744177664
+storage_bytes = 703687441776640
+"""
+CREATE_SECONDS = 90.0
+BARE_LIST = """
+import http.client, json, socket, sys
+class Connection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+connection = Connection("localhost")
+connection.request("GET", "/api/v2/instances?limit=1000")
+rows = [["NAME", "STATE", "ADDRESSES", "NODE", "VCPUS", "MEMORY", "CREATED", "ID"]]
+for item in json.load(connection.getresponse())["items"]:
+    addresses = ",".join(address for nic in item["nics"] for address in nic["addresses"])
+    size = f"{item['memory_bytes'] / 2**20:.0f} MiB"
+    rows.append([item["name"], item["state"]["observed"], addresses, item["node"] or "", str(item["vcpus"]), size,
+                 item["created_at"], item["id"]])
+widths = [max(map(len, column)) for column in zip(*rows)]
+for row in rows:
+    print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
+"""
+
+
+@dataclass
+class Node:
+    """A running node, its API's targets and one of its instances."""
+
+    kernel: KernelProcess
+    port: int
+    token: str
+    instance_id: str
+
+    @property
+    def socket(self) -> Path:
+        return self.kernel.root / "run" / "nano" / "api.sock"
+
+    def over_tls(self, resource: str) -> Target:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return Target(self.kernel.pid, API + resource, port=self.port, headers=headers)
+
+    def local(self, resource: str) -> Target:
+        return Target(self.kernel.pid, API + resource, path=str(self.socket))
+
+
+async def fill(kernel: KernelProcess, count: int) -> Node:
+    """Create ``count`` instances through the API and wait until all of them run."""
+    image = kernel.root / "small.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "16M"], check=True)
+    image_id = await asyncio.to_thread(lambda: kernel.client.upload_disk_image(image, "small")["id"])
+    token = await asyncio.to_thread(lambda: kernel.client.request("POST", "/tokens", json={"name": "bench"})["token"])
+    port = next(line["port"] for line in kernel.log_lines() if line.get("event") == "listening" and "port" in line)
+    node = Node(kernel, port, token, "")
+    bodies = [
+        json.dumps({"name": f"web-{number}", "image_id": image_id, "memory_bytes": 2**26}).encode()
+        for number in range(count)
+    ]
+    for status, answer in await send(node.local("/instances"), "POST", bodies):
+        if status >= 400:
+            raise RuntimeError(f"an instance was refused: {answer[:300]!r}")
+    running = node.local("/instances?state.observed=running&limit=1")
+    ends = time.monotonic() + CREATE_SECONDS
+    while (page := json.loads(await get(running)))["total"] < count:
+        if time.monotonic() > ends:
+            raise RuntimeError(f"{page['total']} of {count} instances run")
+        await asyncio.sleep(0.5)
+    node.instance_id = page["items"][0]["id"]
+    return node
+
+
+async def rates(node: Node, tornado: Child, *, full: bool) -> list[Figure]:
+    where = await tornado.ask("where")
+    one, page = f"/instances/{node.instance_id}", "/instances?limit=1000"
+    bare_tls = {"pid": tornado.pid, "port": where["port"]}
+    bare_local = {"pid": tornado.pid, "path": where["path"]}
+    pages, ones = (1000, 10_000) if full else (48, 400)
+    work = [
+        ("GET a page of 1,000 instances, HTTPS and token", node.over_tls(page), Target(resource="/page", **bare_tls), pages),
+        ("GET a page of 1,000 instances, local socket", node.local(page), Target(resource="/page", **bare_local), pages),
+        ("GET one instance, HTTPS and token", node.over_tls(one), Target(resource="/hello", **bare_tls), ones),
+        ("GET one instance, local socket", node.local(one), Target(resource="/hello", **bare_local), ones),
+    ]
+    figures = []
+    for name, ours, bare, requests in work:
+        found = [(await load(ours, requests), await load(bare, requests)) for _ in range(5 if full else 3)]
+        figures += [
+            of_rounds(f"{name}: rate", "1/s", [(o[0], b[0]) for o, b in found], goal=">= 0.7", n=requests),
+            of_rounds(f"{name}: CPU", "us", [(o[1], b[1]) for o, b in found], n=requests),
+        ]
+    return figures
+
+
+def seconds_of(command: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+def listing(node: Node, rounds: int) -> Figure:
+    nano = [str(Path(sys.executable).with_name("nano")), "--root", str(node.kernel.root), "instance", "list"]
+    bare = [sys.executable, "-c", BARE_LIST, str(node.socket)]
+    pairs = [(seconds_of(nano), seconds_of(bare)) for _ in range(rounds + 1)][1:]
+    return of_rounds("nano instance list, 1,000 instances", "s", pairs, goal="<= 0.25 s", n=rounds)
+
+
+async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
+    with tempfile.TemporaryDirectory(prefix="nano-bench-") as folder:
+        config = SIM_CONFIG.replace("strict = true", "").replace("report_interval_seconds = 0.5", "") + LARGE_CELL
+        kernel = KernelProcess(Path(folder), config)
+        kernel.start()
+        try:
+            await asyncio.to_thread(kernel.wait_ready)
+            node = await fill(kernel, 1000)
+            page = Path(folder) / "page.json"
+            page.write_bytes(await get(node.local("/instances?limit=1000")))
+            tls = {"certificate": str(find(kernel.root, "cert*.pem")), "key": str(find(kernel.root, "key.pem"))}
+            async with child(bare_tornado, folder=folder, page=str(page), **tls) as tornado:
+                figures = await rates(node, tornado, full=full)
+            return [*figures, await asyncio.to_thread(listing, node, 15 if full else 7)]
+        finally:
+            await asyncio.to_thread(kernel.stop)
+
+
+def find(root: Path, pattern: str) -> Path:
+    return next(root.rglob(pattern))

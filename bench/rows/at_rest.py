@@ -1,0 +1,104 @@
+"""An all-in-one node that has nothing to do: its memory, its CPU, and how soon it is ready.
+
+With its real drivers where libvirtd and root are there, else with simulated ones. The limit of memory and start is a
+bare interpreter that imports the same third-party libraries, the limit of CPU one that sleeps on the same loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.child import child, cpu_seconds, resident_bytes
+from bench.figure import Figure, NotMeasuredError, of_rounds
+from bench.machine import machine, real_node
+from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess
+
+LIBRARIES = "apscheduler.schedulers.asyncio cryptography.x509 marshmallow msgspec nacl.signing pluggy sqlite3 structlog tomlkit tornado.web uvloop zmq"
+REAL_LIBRARIES = " libvirt pyroute2"
+READY_SECONDS = 30.0
+SETTLE_SECONDS = 4.0
+
+
+@asynccontextmanager
+async def bare_interpreter(libraries: str) -> AsyncIterator[dict[str, Callable[..., Awaitable[Any]]]]:
+    """A child with the libraries imported, and nothing to do."""
+    for name in libraries.split():
+        __import__(name)
+    yield {}
+
+
+async def ready_seconds(kernel: KernelProcess) -> float:
+    """Start the node and return the seconds until it says that it is ready."""
+    ready = kernel.root / "run" / "nano" / "ready"
+    begun = time.perf_counter()
+    kernel.start()
+    while not ready.exists():
+        kernel.check_alive()
+        if time.perf_counter() - begun > READY_SECONDS:
+            raise RuntimeError(f"the node is not ready after {READY_SECONDS:g} s")
+        await asyncio.sleep(0.002)
+    return time.perf_counter() - begun
+
+
+async def import_seconds(libraries: str) -> float:
+    begun = time.perf_counter()
+    imports = ";".join(f"import {name}" for name in libraries.split())
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", imports)
+    assert await process.wait() == 0
+    return time.perf_counter() - begun
+
+
+async def resting_cpu(pid: int, seconds: float) -> float:
+    """Return the percentage of one core that ``pid`` uses."""
+    before, begun = cpu_seconds(pid), time.perf_counter()
+    await asyncio.sleep(seconds)
+    return (cpu_seconds(pid) - before) / (time.perf_counter() - begun) * 100
+
+
+def make_node(stack: ExitStack) -> tuple[KernelProcess, str, str]:
+    """Return a node, what its drivers are, and the libraries that it imports."""
+    try:
+        folder, libvirtd = stack.enter_context(machine())
+    except NotMeasuredError as error:
+        print(f"real drivers are not measured: {error}", file=sys.stderr)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nano-bench-")))
+        config = SIM_CONFIG.replace("strict = true", "").replace("report_interval_seconds = 0.5", "")
+        return KernelProcess(folder, config), "simulated drivers", LIBRARIES
+    return real_node(folder, libvirtd), "real drivers", LIBRARIES + REAL_LIBRARIES
+
+
+async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
+    seconds, rounds = (60.0, 9) if full else (10.0, 5)
+    with ExitStack() as stack:
+        kernel, drivers, libraries = make_node(stack)
+        try:
+            first = (await ready_seconds(kernel), await import_seconds(libraries))
+            await asyncio.sleep(SETTLE_SECONDS)
+            async with child(bare_interpreter, libraries=libraries) as bare:
+                memory = (resident_bytes(kernel.pid) / 1e6, resident_bytes(bare.pid) / 1e6)
+                cpu = [
+                    await asyncio.gather(resting_cpu(kernel.pid, seconds), resting_cpu(bare.pid, seconds))
+                    for _ in range(2)
+                ]
+            starts = []
+            for _ in range(rounds):
+                await asyncio.to_thread(kernel.stop)
+                starts.append((await ready_seconds(kernel), await import_seconds(libraries)))
+        finally:
+            await asyncio.to_thread(kernel.stop)
+    name = f"all-in-one at rest, {drivers}"
+    # A sleeping interpreter uses nothing at all: below a hundredth of a percent the ratio says nothing.
+    resting = [(ours, max(limit, 0.01)) for ours, limit in cpu]
+    return [
+        of_rounds(f"{name}: memory", "MB", [memory], goal="<= 150 MB"),
+        of_rounds(f"{name}: CPU of one core", "%", resting, goal="<= 0.3 %", n=int(seconds)),
+        of_rounds(f"start to ready, {drivers}", "s", starts, goal="<= 1 s", n=rounds),
+        of_rounds(f"first start to ready, {drivers}", "s", [first]),
+    ]
