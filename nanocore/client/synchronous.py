@@ -135,7 +135,7 @@ class Client:
             if image["state"] == "ready":
                 return image
             if image["state"] == "failed":
-                raise NanoError(ErrorCode.INVALID_ARGUMENT, f"the image was refused: {image['reason']}")
+                raise NanoError(ErrorCode.INVALID_ARGUMENT, str(image["reason"]))
             time.sleep(0.2)
         raise NanoError(ErrorCode.DEADLINE_EXCEEDED, f"disk image {id} was not ready after {timeout_seconds:g} s")
 

@@ -12,6 +12,8 @@ BANNER = b"tiny guest\r\n"
 DISK_BYTES = 1024 * 1024
 """Smaller disks have no geometry, and the firmware does not boot from them."""
 
+_PARTITION = bytes([0x80, 0, 2, 0, 0x0C, 0, 2, 0, 1, 0, 0, 0, 1, 0, 0, 0])
+"""One bootable partition of one sector: a raw disk without any is refused as an image."""
 _LOAD_ADDRESS = 0x7C00
 _SERIAL = 0x3F8
 _POWER = 0x600
@@ -40,7 +42,7 @@ def boot_sector() -> bytes:
     body = again + letter + b"\xf4" + echo + pressed  # hlt: wait for the clock or a key
     back = (-(len(body) + 3)) & 0xFFFF
     code = begin + body + bytes([0xE9, *_word(back)])
-    return (code + BANNER + b"\0").ljust(510, b"\0") + b"\x55\xaa"
+    return (code + BANNER + b"\0").ljust(446, b"\0") + _PARTITION.ljust(64, b"\0") + b"\x55\xaa"
 
 
 def _word(value: int) -> bytes:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,27 @@ def test_importing_starts_nothing() -> None:
 def test_no_code_is_commented_out_by_conflict_markers() -> None:
     marker = re.compile(r"^(<{7}|>{7}|={7})( |$)", re.MULTILINE)
     assert [str(path) for path in SOURCES if marker.search(path.read_text())] == []
+
+
+def test_the_kernel_stays_small() -> None:
+    """Count code without blank lines, comments and docstrings; ``docs/decisions/0007`` says why this figure."""
+    total = sum(_code_lines(path) for path in (ROOT / "nanocore" / "kernel").glob("*.py"))
+    assert total <= 2800, f"nanocore/kernel has {total} lines of code; move what is no routing into a package or plugin"
+
+
+def _code_lines(path: Path) -> int:
+    source = path.read_text(encoding="utf-8")
+    prose = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in blank
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(code - prose)

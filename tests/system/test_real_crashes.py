@@ -27,11 +27,11 @@ def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[Kernel
     disk = tmp_path / "tiny.raw"
     write_disk(disk)
     process = KernelProcess(tmp_path, real.KVM_CONFIG.format(uri=libvirtd.uri), name="real-1")
-    process.start()
-    process.wait_ready()
-    upload(process, disk, "tiny")
-    process.stop()
     try:
+        process.start()
+        process.wait_ready()
+        upload(process, disk, "tiny")
+        process.stop()
         yield process
     finally:
         process.kill()

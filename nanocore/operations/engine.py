@@ -29,11 +29,12 @@ from nanocore.contracts.operation import (
     Workflow,
 )
 from nanocore.contracts.state_store import Collection, Delete, StateStore
+from nanocore.deadline_wheel import DeadlineWheel
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.failpoints import fail_point
 from nanocore.ids import OperationId, new_id
-from nanocore.kernel.operations_board import IdempotencyKeys, OperationBoard, Publish, scoped_key
-from nanocore.kernel.operations_journal import (
+from nanocore.operations.board import IdempotencyKeys, OperationBoard, Publish, scoped_key
+from nanocore.operations.journal import (
     OPERATIONS,
     CancelAsked,
     Completed,
@@ -52,9 +53,8 @@ from nanocore.kernel.operations_journal import (
     refusal_to_cancel,
     view,
 )
-from nanocore.kernel.operations_run import Context, Run, error_body, storable_outcome
-from nanocore.kernel.operations_wheel import DeadlineWheel
-from nanocore.kernel.operations_writer import JournalWriter
+from nanocore.operations.run import Context, Run, error_body, storable_outcome
+from nanocore.operations.writer import JournalWriter
 from nanocore.wire import Struct, decode, encode, structs
 from nanocore.wire.envelope import ErrorBody
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nanocore.contracts.operation import OperationState, Step
 from nanocore.errors import ErrorCode
 from nanocore.ids import OperationId
-from nanocore.kernel.operations_journal import (
+from nanocore.operations.journal import (
     UNDO_PATIENCE_SECONDS,
     CancelAsked,
     Completed,

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocore.kernel.operations_wheel import DeadlineWheel
+from nanocore.deadline_wheel import DeadlineWheel
 
 ACTS = st.lists(
     st.one_of(

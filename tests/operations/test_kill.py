@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(folder: Path, command: str, fate: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.kernel.operations_process", str(folder), command, fate],
+        [sys.executable, "-m", "tests.operations.process", str(folder), command, fate],
         capture_output=True,
         text=True,
         timeout=40,

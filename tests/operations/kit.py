@@ -14,7 +14,7 @@ import structlog
 from nanocore.clock import Clock, SystemClock
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.operation import Step, StepContext
-from nanocore.kernel.operations import OperationEngine
+from nanocore.operations.engine import OperationEngine
 from nanocore.wire import Event, Struct
 from nanoplugins.state_sqlite.store import SqliteStateStore
 

@@ -12,7 +12,7 @@ import structlog
 from nanocore.contracts.operation import Operation, OperationState, Progress, Step, Workflow
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import OperationId, StepKey
-from nanocore.kernel.operations_journal import OperationRecord, is_committed, view
+from nanocore.operations.journal import OperationRecord, is_committed, view
 from nanocore.wire import Struct, encode, structs, to_builtins
 from nanocore.wire.envelope import ErrorBody
 

@@ -27,10 +27,10 @@ from nanocore.contracts.operation import (
 )
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NodeId, OperationId
-from nanocore.kernel import operations as engine_module
-from nanocore.kernel import operations_journal
+from nanocore.operations import engine as engine_module
+from nanocore.operations import journal as operations_journal
 from nanocore.wire import decode_json
-from tests.kernel.operations_kit import Behaviour, Bench, Toy, ToyInput, engine_on, until
+from tests.operations.kit import Behaviour, Bench, Toy, ToyInput, engine_on, until
 
 ANN = Principal(user_id="u-ann", username="ann")
 BOB = Principal(user_id="u-bob", username="bob")

@@ -12,7 +12,7 @@ import structlog
 
 from nanocore.contracts.state_store import Put, StateStore
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.kernel.operations_journal import OPERATIONS, OperationRecord
+from nanocore.operations.journal import OPERATIONS, OperationRecord
 
 MAX_BATCH = 500
 _FIRST_PAUSE_SECONDS = 0.25

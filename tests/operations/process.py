@@ -13,7 +13,7 @@ from pathlib import Path
 from nanocore.contracts.operation import ListOperations, Operation, StepContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import decode_json
-from tests.kernel.operations_kit import Behaviour, Toy, ToyInput, engine_on
+from tests.operations.kit import Behaviour, Toy, ToyInput, engine_on
 
 
 def acts(folder: Path, *, is_bad: bool) -> tuple[dict[str, Behaviour], dict[str, Behaviour]]:
