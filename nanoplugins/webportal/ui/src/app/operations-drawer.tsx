@@ -4,11 +4,11 @@ import Button from "@cloudscape-design/components/button";
 import HelpPanel from "@cloudscape-design/components/help-panel";
 import ProgressBar from "@cloudscape-design/components/progress-bar";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { del } from "../api/client";
 import { problemOfOperation } from "../api/problem";
-import { operations } from "../api/queries";
+import { instanceNames, operations } from "../api/queries";
 import type { Operation } from "../api/types";
 import { Ago, StateBadge, useNow } from "../parts/facts";
 import { AppLink } from "../parts/page";
@@ -43,18 +43,10 @@ export function useKindText(): (operation: Operation) => string {
 const POWER_KINDS = new Set(["start", "stop", "power_off", "reboot", "reset", "pause", "resume"]);
 const PAGES: Record<string, string> = { instance: "instances", node: "nodes", compute_pool: "compute-pools" };
 
-/** The name as far as this page has read it already; operations carry ids only. */
-function useNames(): (topic: string, id: string) => string {
-  const client = useQueryClient();
-  return (topic, id) => {
-    for (const [, data] of client.getQueriesData<{ items?: { id: string; name: string }[]; id?: string; name?: string }>({
-      queryKey: [topic],
-    })) {
-      const name = data?.id === id ? data.name : data?.items?.find((item) => item.id === id)?.name;
-      if (name) return name;
-    }
-    return id.slice(0, 8);
-  };
+/** Operations carry ids only; the names of recent instances are read once in a while. */
+function useNames(): (id: string) => string {
+  const { data } = useQuery(instanceNames());
+  return (id) => data?.get(id) ?? id.slice(0, 8);
 }
 
 export function Resources({ operation }: { operation: Operation }) {
@@ -63,7 +55,7 @@ export function Resources({ operation }: { operation: Operation }) {
     <>
       {operation.resources.map((resource) => {
         const page = PAGES[resource.kind];
-        const text = nameOf(page ?? "", resource.id);
+        const text = nameOf(resource.id);
         return page ? (
           <AppLink key={resource.id} to={`/${page}/${resource.id}`}>
             {text}

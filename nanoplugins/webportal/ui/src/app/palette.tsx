@@ -2,10 +2,11 @@
 import Input from "@cloudscape-design/components/input";
 import Modal from "@cloudscape-design/components/modal";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useNavigate } from "react-router";
 import { getPage } from "../api/client";
+import { useFocusInDialog } from "../parts/focus";
 import { PLACES } from "./navigation";
 
 interface Entry {
@@ -44,7 +45,7 @@ export function Palette({ onClose }: { onClose(): void }) {
   const [text, setText] = useState("");
   const [index, setIndex] = useState(0);
   const input = useRef<{ focus(): void }>(null);
-  useEffect(() => input.current?.focus(), []);
+  useFocusInDialog(input);
   const found = useQuery({
     queryKey: ["palette", text],
     queryFn: ({ signal }) => find(text, signal),

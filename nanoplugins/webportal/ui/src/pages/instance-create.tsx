@@ -23,6 +23,7 @@ import { createCommand } from "../logic/cli";
 import { GIB, MIB } from "../logic/format";
 import { expandNames, parseTags } from "../logic/names";
 import { Copy } from "../parts/facts";
+import { useFocusInvalid } from "../parts/focus";
 import { Page } from "../parts/page";
 import { fieldError, ProblemAlert } from "../parts/problem";
 
@@ -115,6 +116,7 @@ export function InstanceCreatePage() {
       setBusy(false);
     }
   };
+  useFocusInvalid(error);
   const parts = { draft: full, change, error };
   return (
     <Page title={t("create.action")} crumbs={[{ text: t("shell:instances"), href: "/instances" }]}>

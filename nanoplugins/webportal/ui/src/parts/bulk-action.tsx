@@ -7,13 +7,14 @@ import Input from "@cloudscape-design/components/input";
 import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
-import { useEffect, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { asProblem, type Problem } from "../api/problem";
 import type { Instance, InstanceAction } from "../api/types";
 import { problemOf, waitFor } from "../app/flashes";
 import { useFormat } from "../app/format";
 import { judge, runEach } from "../logic/bulk";
+import { useFocusInDialog } from "./focus";
 import { askFor } from "./instance-request";
 import { ProblemText } from "./problem";
 
@@ -101,7 +102,7 @@ interface FooterProps {
 function Footer(props: FooterProps) {
   const { t } = useTranslation();
   const cancel = useRef<{ focus(): void }>(null);
-  useEffect(() => cancel.current?.focus(), []);
+  useFocusInDialog(cancel);
   return (
     <Box float="right">
       <SpaceBetween direction="horizontal" size="xs">

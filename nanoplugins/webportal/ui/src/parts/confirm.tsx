@@ -5,8 +5,9 @@ import FormField from "@cloudscape-design/components/form-field";
 import Input from "@cloudscape-design/components/input";
 import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { useEffect, useRef, useState, type ReactNode } from "react";
+import { useRef, useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
+import { useFocusInDialog } from "./focus";
 import { ProblemAlert } from "./problem";
 
 interface ConfirmProps {
@@ -25,7 +26,7 @@ export function Confirm({ title, actionLabel, children, typeName, onConfirm, onC
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const cancel = useRef<{ focus(): void }>(null);
-  useEffect(() => cancel.current?.focus(), []);
+  useFocusInDialog(cancel);
   const run = async () => {
     setBusy(true);
     setError(null);

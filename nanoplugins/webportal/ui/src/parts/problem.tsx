@@ -21,6 +21,7 @@ export function ProblemText({ title, problem }: { title?: string; problem: Probl
       {detail && <span>{detail}</span>}
       <span>{t(`errors:${known}.hint`)}</span>
       {requestId && (
+        <div className="nano-request">
         <CopyToClipboard
           variant="inline"
           textToCopy={requestId}
@@ -29,6 +30,7 @@ export function ProblemText({ title, problem }: { title?: string; problem: Probl
           copySuccessText={t("common:copied")}
           copyErrorText={t("common:copyFailed")}
         />
+        </div>
       )}
     </SpaceBetween>
   );
