@@ -27,13 +27,13 @@ from nanocore.contracts.stream import Stream
 from nanocore.errors import ConfigError, ErrorCode, NanoError
 from nanocore.ids import NodeId, parse_name
 from nanocore.kernel.messenger import Messenger, MessengerSettings
-from nanocore.kernel.operations import OperationEngine
 from nanocore.kernel.root import NodeRoot
 from nanocore.kernel.supervisor import ServiceState, Supervised, Supervisor
 from nanocore.kernel.trust import TRUST_COLLECTIONS, Identity, Registry
 from nanocore.loader.context import NodeContext
 from nanocore.loader.discover import PluginSource, discover
 from nanocore.loader.plugins import Plugins
+from nanocore.operations.engine import OperationEngine
 from nanocore.transport.base import Fabric
 from nanocore.wire import Event, Request, structs
 from nanocore.wire.version import FEATURES

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from nanocore.clock import Clock
 from nanocore.contracts.handler import Reply
+from nanocore.deadline_wheel import DeadlineWheel
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.kernel.operations_wheel import DeadlineWheel
 
 GRAIN_SECONDS = 0.05
 KEPT_PER_SOURCE = 256
