@@ -122,11 +122,14 @@ def _print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[Column]) 
     rows = [[column.title for column in columns]]
     rows += [[_printable(column.value(item)) for column in columns] for item in items]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    # At once: every echo is flushed.
+    click.echo("\n".join(lines))
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -19,7 +19,7 @@ class AsyncClient:
     def __init__(self, endpoint: Endpoint, *, timeout_seconds: float = 60.0) -> None:
         self.endpoint = endpoint
         socket = None if endpoint.socket is None else str(endpoint.socket)
-        transport = httpx2.AsyncHTTPTransport(uds=socket, verify=True if socket else endpoint.tls())
+        transport = httpx2.AsyncHTTPTransport(uds=socket, verify=endpoint.tls())
         self._http = httpx2.AsyncClient(transport=transport, timeout=timeout_seconds)
 
     async def __aenter__(self) -> Self:

@@ -46,6 +46,9 @@ class Endpoint:
 
     def tls(self) -> ssl.SSLContext:
         """Return whom to trust; raises ``invalid_argument`` for a certificate file that can't be read."""
+        if self.socket is not None:
+            # Never used, and trusts nobody: reading the machine's authorities would take longer than most requests.
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         except OSError as error:

@@ -30,7 +30,7 @@ class Client:
     def __init__(self, endpoint: Endpoint, *, timeout_seconds: float = 60.0) -> None:
         self.endpoint = endpoint
         socket = None if endpoint.socket is None else str(endpoint.socket)
-        transport = httpx2.HTTPTransport(uds=socket, verify=True if socket else endpoint.tls())
+        transport = httpx2.HTTPTransport(uds=socket, verify=endpoint.tls())
         self._http = httpx2.Client(transport=transport, timeout=timeout_seconds)
 
     def __enter__(self) -> Self:
