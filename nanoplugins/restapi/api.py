@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanocore.contracts.plugin import PluginContext
 from nanoplugins.restapi.config import RestapiConfig
+from nanoplugins.restapi.core_link import CoreLink
 from nanoplugins.restapi.idempotency import KeptAnswers
 from nanoplugins.restapi.identities import Identities
 from nanoplugins.restapi.metrics import Counters
@@ -23,6 +24,7 @@ class Api:
 
     context: PluginContext
     config: RestapiConfig
+    core: CoreLink
     identities: Identities
     kept_answers: KeptAnswers
     counters: Counters

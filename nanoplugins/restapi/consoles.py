@@ -56,7 +56,7 @@ class TicketHandler(BodyHandler):
         if not is_permitted(info.user.permissions, PERMISSION):
             raise NanoError(ErrorCode.PERMISSION_DENIED, f"a console needs the permission {PERMISSION}")
         instance_id = InstanceId(parse_id(id))
-        reply = await self.api.context.call_reply(GetInstance(id=instance_id), credential=credential)
+        reply = await self.api.core.call_reply(GetInstance(id=instance_id), credential=credential)
         _check_state(decode_json(bytes(reply.blobs[0]), Instance))
         secret = self.api.tickets.issue(credential, instance_id, wanted.kind)
         ticket = ConsoleTicket(
@@ -82,7 +82,7 @@ class ConsoleHandler(SocketHandler):
             self.path_kwargs.get("id", ""),
             self.path_kwargs.get("kind", ""),
         )
-        self._stream = await self.api.context.open_stream(
+        self._stream = await self.api.core.open_stream(
             AttachConsole(id=ticket.instance_id, kind=ticket.kind), credential=ticket.credential
         )
 

@@ -18,14 +18,16 @@ EventDict = dict[str, object]
 class Inbox:
     """What waits for one client: the latest event of each object."""
 
-    def __init__(self, topics: frozenset[str]) -> None:
-        self.topics = topics
+    def __init__(self, topics: frozenset[str] | None) -> None:
+        self._topics = topics
         self.woken = asyncio.Event()
         self._pending: OrderedDict[tuple[str, str], EventDict] = OrderedDict()
         self._needs_reset = False
 
     def put(self, event: EventDict) -> None:
-        """Add an event; an older one about the same object is dropped."""
+        """Add an event if its topic is wanted; an older one about the same object is dropped."""
+        if self._topics is not None and event["topic"] not in self._topics:
+            return
         key = (str(event["topic"]), str(event["id"]))
         if len(self._pending) >= MAX_PENDING and key not in self._pending:
             self.reset()
@@ -78,18 +80,20 @@ class Feed:
         }
         self._ring.append((self._sequence, event))
         for inbox in self._inboxes:
-            if change.noun in inbox.topics:
-                inbox.put(event)
+            inbox.put(event)
 
-    def open(self, topics: Iterable[str], cursor: str) -> Inbox:
-        """Return an inbox that goes on after ``cursor`` (empty: from now), or begins with a reset."""
-        inbox = Inbox(frozenset(topics))
+    def open(self, topics: Iterable[str] | None, cursor: str) -> Inbox:
+        """Return an inbox for ``topics`` (``None``: all) that goes on after ``cursor``, or begins with a reset.
+
+        An empty cursor means from now on.
+        """
+        inbox = Inbox(None if topics is None else frozenset(topics))
         after = self._after(cursor)
         if after is None:
             inbox.reset()
         else:
             for sequence, event in self._ring:
-                if sequence > after and event["topic"] in inbox.topics:
+                if sequence > after:
                     inbox.put(event)
         self._inboxes.add(inbox)
         return inbox
@@ -99,7 +103,9 @@ class Feed:
         self._inboxes.discard(inbox)
 
     def reset_all(self) -> None:
-        """Tell every client to read again; changes may have been missed."""
+        """Tell every client to read again, also those that come back: changes may have been missed."""
+        self._ring.clear()
+        self._sequence += 1
         for inbox in self._inboxes:
             inbox.reset()
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from nanocore.capabilities.compute import GetSystemOverview
 from nanocore.capabilities.health import HealthCheck
 from nanocore.contracts.authorizer import ANONYMOUS
-from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import ListPlugins, PluginContext, PluginState
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import encode_json
+from nanoplugins.restapi.core_link import CoreLink
 from nanoplugins.restapi.handling import BaseHandler
 from nanoplugins.restapi.identities import is_permitted
 from nanoplugins.restapi.metrics import CONTENT_TYPE
@@ -35,8 +35,9 @@ class Outcome:
 class Health:
     """Runs every declared check, at most once a second however often strangers ask."""
 
-    def __init__(self, context: PluginContext) -> None:
+    def __init__(self, context: PluginContext, core: CoreLink) -> None:
         self._context = context
+        self._core = core
         self._outcomes: list[Outcome] = []
         self._at = float("-inf")
         self._lock = asyncio.Lock()
@@ -47,7 +48,7 @@ class Health:
             now = self._context.clock.monotonic()
             if now - self._at >= FRESH_SECONDS:
                 checks = [*self._context.collected(HealthCheck).values()]
-                if NodeRole.CORE not in self._context.node.roles:
+                if not self._core.is_here:
                     checks.append(HealthCheck("core", self._check_core))
                 found = await asyncio.gather(*(_run(check) for check in checks))
                 self._outcomes = sorted([*found, self._plugins()], key=lambda outcome: outcome.name)
@@ -61,7 +62,7 @@ class Health:
 
     async def _check_core(self) -> str | None:
         try:
-            await self._context.call(ListPlugins(), credential=ANONYMOUS, timeout_seconds=CHECK_SECONDS)
+            await self._core.call(ListPlugins(), credential=ANONYMOUS, timeout_seconds=CHECK_SECONDS)
         except NanoError as error:
             if error.code is not ErrorCode.UNAUTHENTICATED:
                 return f"the core does not answer: {error.message}"

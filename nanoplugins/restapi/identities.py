@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from nanocore.capabilities.identity import GetSession, SessionInfo
+from nanocore.clock import Clock
 from nanocore.contracts.authorizer import ANONYMOUS
-from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
+from nanoplugins.restapi.core_link import CoreLink
 
 FRESH_SECONDS = 5.0
 MAX_KNOWN = 10_000
@@ -40,15 +41,16 @@ def is_permitted(permissions: Iterable[str], permission: str) -> bool:
 class Identities:
     """A bounded cache of ``GetSession`` answers. The core decides on every message anyway."""
 
-    def __init__(self, context: PluginContext, *, max_sockets: int) -> None:
-        self._context = context
+    def __init__(self, core: CoreLink, clock: Clock, *, max_sockets: int) -> None:
+        self._core = core
+        self._clock = clock
         self._max_sockets = max_sockets
         self._known: OrderedDict[str, tuple[float, SessionInfo]] = OrderedDict()
         self._sockets: dict[str, set[Cuttable]] = {}
 
     async def info(self, credential: str) -> SessionInfo:
         """Return who ``credential`` is; raise ``unauthenticated`` for nobody."""
-        now = self._context.clock.monotonic()
+        now = self._clock.monotonic()
         known = self._known.get(credential)
         if known is not None and now - known[0] < FRESH_SECONDS:
             return known[1]
@@ -125,8 +127,8 @@ class Identities:
             socket.cut(reason)
 
     async def _ask(self, credential: str, *, timeout_seconds: float | None = None) -> SessionInfo:
-        info = await self._context.call(GetSession(), credential=credential, timeout_seconds=timeout_seconds)
-        self._known[credential] = (self._context.clock.monotonic(), info)
+        info = await self._core.call(GetSession(), credential=credential, timeout_seconds=timeout_seconds)
+        self._known[credential] = (self._clock.monotonic(), info)
         self._known.move_to_end(credential)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nanocore.capabilities.rest import Route
 from nanocore.contracts.handler import Subscription
 from nanocore.contracts.listing import ResourceChanged
-from nanocore.contracts.node import NodeRole
+from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.hookspecs import hookimpl
@@ -43,6 +43,12 @@ class Plugin:
     def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
         """Return our interest in every change, for clients that follow."""
         return [Subscription(ResourceChanged, self._parts(context).record, "restapi")]
+
+    @hookimpl
+    async def nano_peer_joined(self, peer: NodeInfo) -> None:
+        """Learn where the core is, on a frontend elsewhere."""
+        if self._service is not None:
+            self._service.note_peer(peer)
 
     @hookimpl
     def nano_rest_routes(self) -> Sequence[Route]:

@@ -19,6 +19,7 @@ from nanocore.wire import encode_json
 from nanoplugins.restapi.api import Api
 from nanoplugins.restapi.application import ApiRouter
 from nanoplugins.restapi.config import RestapiConfig
+from nanoplugins.restapi.core_link import CoreLink
 from nanoplugins.restapi.endpoints import API, Endpoint
 from nanoplugins.restapi.feed import Feed
 from nanoplugins.restapi.health import Health
@@ -48,6 +49,7 @@ class RestService:
         self._context = context
         self._config = context.config(RestapiConfig)
         self.feed = Feed(new_id()[:8])
+        self._core = CoreLink(context)
         self.port: int | None = None
         self._api: Api | None = None
         self._servers: list[HTTPServer] = []
@@ -101,17 +103,23 @@ class RestService:
         del source
         self.feed.record(change)
 
+    def note_peer(self, peer: NodeInfo) -> None:
+        """Tell that a peer became reachable: while the core was away, changes were missed."""
+        if self._core.note(peer):
+            self.feed.reset_all()
+
     def _compose(self, endpoints: list[Endpoint], *, is_certificate_real: bool) -> Api:
         context, config = self._context, self._config
         return Api(
             context=context,
             config=config,
-            identities=Identities(context, max_sockets=config.max_sockets_per_user),
+            core=self._core,
+            identities=Identities(self._core, context.clock, max_sockets=config.max_sockets_per_user),
             kept_answers=KeptAnswers(context.clock),
             counters=Counters(),
             feed=self.feed,
             tickets=Tickets(context.clock),
-            health=Health(context),
+            health=Health(context, self._core),
             topics=topics_of(endpoints),
             is_certificate_real=is_certificate_real,
             documents=documents_of(endpoints, context.node.version),

@@ -48,7 +48,7 @@ class RouteHandler(BodyHandler):
     async def work(self, credential: str, parameters: dict[str, str], body: bytes, key: str | None) -> Answer:
         """Send the message and return the answer. Nothing here ends early when the client has gone."""
         message = self.endpoint.build(parameters, self.query(), body, self.header_fields(key))
-        reply = await self.api.context.call_reply(message, credential=credential)
+        reply = await self.api.core.call_reply(message, credential=credential)
         return self.endpoint.answer(reply)
 
     def header_fields(self, key: str | None) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class LoginHandler(RouteHandler):
     async def work(self, credential: str, parameters: dict[str, str], body: bytes, key: str | None) -> Answer:
         """Log in."""
         message = self.endpoint.build(parameters, self.query(), body, self.header_fields(key))
-        reply: Reply[NewSession] = await self.api.context.call_reply(message, credential=credential)
+        reply: Reply[NewSession] = await self.api.core.call_reply(message, credential=credential)
         shown = to_builtins(reply.body)
         secret = shown.pop("credential").removeprefix(SESSION_PREFIX)
         cookie = f"{COOKIE}={secret}; Path=/; Secure; HttpOnly; SameSite=Strict"

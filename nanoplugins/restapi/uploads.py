@@ -51,10 +51,10 @@ class UploadHandler(BaseHandler):
         self.connection.set_max_body_size(MAX_BYTES)
         self.connection.set_body_timeout(MAX_SECONDS)
         # Where the upload stands is asked first: a wrong offset is refused before the client sends gigabytes.
-        state = await self.api.context.call(GetUpload(id=message.id), credential=self._credential)
+        state = await self.api.core.call(GetUpload(id=message.id), credential=self._credential)
         if state.offset_bytes != message.offset_bytes:
             raise _offset_problem(f"the upload stands at {state.offset_bytes}, not at {message.offset_bytes}")
-        self._stream = await self.api.context.open_stream(message, credential=self._credential)
+        self._stream = await self.api.core.open_stream(message, credential=self._credential)
         self._feed_watchdog()
 
     async def data_received(self, chunk: bytes) -> None:
@@ -86,7 +86,7 @@ class UploadHandler(BaseHandler):
 
     async def head(self, id: str) -> None:
         """Say where to go on."""
-        state = await self.api.context.call(GetUpload(id=ImageId(id)), credential=self._credential)
+        state = await self.api.core.call(GetUpload(id=ImageId(id)), credential=self._credential)
         headers = {"Upload-Offset": str(state.offset_bytes), "Upload-Length": str(state.size_bytes)}
         await self.send(Answer(200, headers=headers))
 
