@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -90,15 +90,32 @@ def print_items(items: Sequence[Mapping[str, Any]], columns: Sequence[Column], o
 
 
 def print_item(item: Mapping[str, Any], output: str) -> None:
-    """Print one object in the wanted format; for people as a list of its fields."""
+    """Print one object in the wanted format; for people as a list of its fields, without empty ones."""
     if output == "table":
-        pairs = [{"field": name, "value": _plain(value)} for name, value in item.items()]
-        _print_table(pairs, [Column("FIELD", field("field")), Column("VALUE", field("value"))])
+        rows = [{"field": path, "value": value} for path, value in _flat(item, "") if value]
+        _print_table(rows, [Column("FIELD", field("field")), Column("VALUE", field("value"))])
+    elif output in ("json", "yaml"):
+        print_value(item, output)
     else:
-        print_items([item], [Column(name, field(name)) for name in item], output) if output in (
-            "name",
-            "csv",
-        ) else print_value(item, output)
+        print_items([item], [Column(name, field(name)) for name in item], output)
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  JSON
+    """Yield dotted paths and texts; what an object allows is told by the actions it allows."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if name == "allowed_actions":
+                yield name, ", ".join(action["name"] for action in part if action["allowed"])
+            else:
+                yield from _flat(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        for index, part in enumerate(value):
+            yield from _flat(part, f"{path}[{index}]")
+    elif isinstance(value, list):
+        yield path, ", ".join(map(str, value))
+    elif value is not None:
+        is_size = path.endswith("bytes") and isinstance(value, int | float)
+        yield path, format_bytes(value) if is_size else _plain(value)
 
 
 def print_value(value: Any, output: str) -> None:  # noqa: ANN401  JSON
