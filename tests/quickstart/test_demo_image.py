@@ -115,9 +115,12 @@ class Guest:
     def press_power_button(self) -> None:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self._monitor))
-            monitor.recv(1000)
-            monitor.sendall(b"system_powerdown\n")
-            monitor.recv(1000)
+            # The command is carried out once the next prompt is there; closing before would lose it.
+            for command in (b"", b"system_powerdown\n"):
+                monitor.sendall(command)
+                said = b""
+                while not said.endswith(b"(qemu) "):
+                    said += monitor.recv(1000)
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
