@@ -101,5 +101,9 @@ def real_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelPro
 
 def remove_instances(kernel: KernelProcess) -> None:
     """Delete every instance and wait for it."""
+    wait_until(
+        lambda: all(item["state"]["observed"] != "unknown" for item in kernel.client.get("/instances")["items"]),
+        what="the cell's word",
+    )
     for item in kernel.client.get("/instances")["items"]:
         kernel.client.wait(kernel.client.request("DELETE", f"/instances/{item['id']}"))

@@ -15,6 +15,8 @@ ReadCell = Callable[[KernelProcess], dict[str, set[str]]]
 
 
 def instance(kernel: KernelProcess) -> dict[str, Any] | None:
+    """Return the one instance, once its cell has said what it has."""
+    wait_until(lambda: settled(kernel), what="the cell's word")
     items = kernel.client.get("/instances")["items"]
     return items[0] if items else None
 
