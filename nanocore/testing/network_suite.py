@@ -1,5 +1,7 @@
 """What every network driver promises. A plugin's test subclasses ``NetworkSuite`` and says how to make its driver."""
 
+# ruff: noqa: S101  a suite is a test module: it asserts
+
 from __future__ import annotations
 
 import asyncio

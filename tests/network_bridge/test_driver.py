@@ -170,7 +170,7 @@ def test_killed_dnsmasq_is_started_again_also_an_adopted_one(machine: Any) -> No
             os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(10):
                 # A process has no event to wait for.
-                while programs.find_dnsmasq(configuration) in (None, pid) or await check_networks(driver):  # noqa: ASYNC110
+                while programs.find_dnsmasq(configuration) in (None, pid) or await check_networks(driver):
                     await asyncio.sleep(0.01)
         await driver.remove_all()
         await driver.close()
