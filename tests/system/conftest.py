@@ -83,7 +83,7 @@ def demo_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
     """An all-in-one node on real libvirt, QEMU and bridges, running; everything it made is gone afterwards."""
     bridges, tables = real.own_links(), real.own_tables()
-    process = KernelProcess(tmp_path, real.KVM_CONFIG.format(uri=libvirtd.uri), name="real-1")
+    process = KernelProcess(tmp_path, real.configuration(libvirtd.uri), name="real-1")
     process.start()
     try:
         process.wait_ready()

@@ -31,12 +31,17 @@ strict = true
 uri = "{uri}"
 
 [network]
-default_cidr = "10.126.0.0/24"
+default_cidr = "{cidr}"
 
 [restapi]
 listen_address = "127.0.0.1"
 port = 0
 """
+
+
+def configuration(uri: str) -> str:
+    """Return a node's configuration, with a network that other test runs on this machine hardly have."""
+    return KVM_CONFIG.format(uri=uri, cidr=f"10.126.{os.getpid() % 250}.0/24")
 
 
 def fetch_page(address: str) -> str | None:

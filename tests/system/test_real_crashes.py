@@ -26,7 +26,7 @@ def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[Kernel
     """A node on real drivers with the tiny guest's image, stopped; what is left is removed at the end."""
     disk = tmp_path / "tiny.raw"
     write_disk(disk)
-    process = KernelProcess(tmp_path, real.KVM_CONFIG.format(uri=libvirtd.uri), name="real-1")
+    process = KernelProcess(tmp_path, real.configuration(libvirtd.uri), name="real-1")
     try:
         process.start()
         process.wait_ready()
