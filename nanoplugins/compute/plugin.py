@@ -129,11 +129,7 @@ class Plugin:
 
     def _parts(self, context: PluginContext) -> _Parts:
         if self._made is None:
-
-            def publish(event: ResourceChanged) -> None:
-                context.spawn(context.publish(event), name="compute.publish")
-
-            board = Board(context, publish)
+            board = Board(context, _publisher(context))
             pools = ComputePools(context, board)
             self._made = _Parts(board, Placing(context, board), pools, ComputeService(context, board, pools))
         return self._made
@@ -149,3 +145,21 @@ def _when_loaded(board: Board, call: Callable[[Any, Call], Awaitable[Any]]) -> C
         return await call(message, context)
 
     return run
+
+
+def _publisher(context: PluginContext) -> Callable[[ResourceChanged], None]:
+    """Return what publishes changes in their order, in one task for all that a cell's report changes."""
+    waiting: list[ResourceChanged] = []
+
+    async def publish_waiting() -> None:
+        changes = list(waiting)
+        waiting.clear()
+        for change in changes:
+            await context.publish(change)
+
+    def publish(change: ResourceChanged) -> None:
+        waiting.append(change)
+        if len(waiting) == 1:
+            context.spawn(publish_waiting(), name="compute.publish")
+
+    return publish
