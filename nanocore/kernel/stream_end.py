@@ -48,6 +48,11 @@ class StreamEnd:
             ends.append(cls(lambda op, frames, other=other: ends[other].feed(op, *frames), lambda: None))  # type: ignore[misc]
         return ends[0], ends[1]
 
+    @property
+    def error(self) -> NanoError | None:
+        """What ended the stream before both directions had ended."""
+        return self._error
+
     def on_use(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` at the first use."""
         self._on_use = callback

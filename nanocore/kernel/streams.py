@@ -223,6 +223,8 @@ class Streams:
             return
         if header.kind is Kind.STREAM:
             entry.end.feed(header.op, frames[1] if len(frames) > 1 else b"")
+            if entry.accepted is not None and not entry.accepted.done() and entry.end.error is not None:
+                entry.accepted.set_exception(entry.end.error)
         elif entry.accepted is not None and not entry.accepted.done():
             if header.kind is Kind.REPLY:
                 entry.accepted.set_result(None)

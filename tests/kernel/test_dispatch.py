@@ -355,7 +355,7 @@ def test_the_cores_own_credentials_work_on_the_core_itself(credential: str) -> N
 
 
 @pytest.mark.parametrize(("actor", "known"), [("anna", True), ("nobody", False), ("", False), (SYSTEM, False)])
-def test_public_requests_work_for_everybody(actor: str, known: bool) -> None:
+def test_public_requests_work_for_everybody(actor: str, *, known: bool) -> None:
     async def body(desk: Desk) -> None:
         await desk.submit(Open(), source=FRONTEND, actor=actor)
         assert (desk.calls[0][1].actor is not None) == known
@@ -427,7 +427,7 @@ def test_a_handler_sees_the_trace_in_its_logs_context() -> None:
 
 
 @pytest.mark.parametrize(("message", "stops"), [(Ask(), True), (Change(), False)])
-def test_cancelling_stops_a_query_and_lets_a_command_end(message: Request[Any], stops: bool) -> None:
+def test_cancelling_stops_a_query_and_lets_a_command_end(message: Request[Any], *, stops: bool) -> None:
     async def body(desk: Desk) -> None:
         desk.gate.clear()
         future = desk.submit(message, id="r1")

@@ -91,7 +91,7 @@ def test_a_joined_core_is_remembered_and_replaced(tmp_path: Path) -> None:
 def test_a_broken_key_file_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     Identity.load(tmp_path)
     (tmp_path / "node.key").write_bytes(content)
-    with pytest.raises(NanoError, match="broken key file.*join again"):
+    with pytest.raises(NanoError, match=r"broken key file.*join again"):
         Identity.load(tmp_path)
 
 
