@@ -31,6 +31,7 @@ export function Shell() {
   useEffect(() => {
     if (isNarrow) setOpen(false);
   }, [location.pathname, isNarrow]);
+  useNavRole(isNarrow);
   const showDrawer = (isOpening: boolean) => {
     if (!isOpening) markSeen();
     setDrawerOpen(isOpening);
@@ -82,6 +83,18 @@ export function Shell() {
       <ExpiredSession />
     </>
   );
+}
+
+/** The layout gives its narrow bar an orientation, which a navigation landmark must not have. */
+function useNavRole(isNarrow: boolean): void {
+  useEffect(() => {
+    if (!isNarrow) return;
+    const clean = () => document.querySelector("nav[aria-orientation]")?.removeAttribute("aria-orientation");
+    clean();
+    const watcher = new MutationObserver(clean);
+    watcher.observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-orientation"] });
+    return () => watcher.disconnect();
+  }, [isNarrow]);
 }
 
 function Navigation() {

@@ -93,7 +93,7 @@ function useUserMenu(): TopNavigationProps.MenuDropdownUtility {
     type: "menu-dropdown",
     text: user?.username,
     iconName: "user-profile",
-    ariaLabel: t("userMenu"),
+    ariaLabel: `${user?.username ?? ""}: ${t("userMenu")}`,
     onItemClick: ({ detail }) => follow(detail.id),
     items: [
       {

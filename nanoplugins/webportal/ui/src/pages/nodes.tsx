@@ -67,7 +67,7 @@ export function useNodeColumns(): Column<Node>[] {
       id: "instances",
       header: t("instances"),
       cell: (row) => (
-        <AppLink to={`/instances?node=${encodeURIComponent(row.name)}`} label={`${t("instances")}: ${row.name}`}>
+        <AppLink to={`/instances?node=${encodeURIComponent(row.name)}`}>
           {t("common:partOf", { part: row.instances_running, all: row.instances })}
         </AppLink>
       ),

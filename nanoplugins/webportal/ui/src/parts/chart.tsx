@@ -22,12 +22,17 @@ interface ChartProps {
   format(value: number | null): string;
   /** Top of the scale; without it the data decide. */
   max?: number;
+  /** How much time the scale covers, however few samples there are. */
+  seconds: number;
+  /** The scale is divided by powers of two. */
+  isBytes?: boolean;
 }
 
 const COLOURS = { light: ["#0972d3", "#c33d69"], dark: ["#539fe5", "#eb6f92"] };
 const HEIGHT = 150;
 
-export function Chart({ title, data, lines, format, max }: ChartProps) {
+export function Chart(props: ChartProps) {
+  const { title, data, lines, format } = props;
   const { t } = useTranslation();
   const [isTable, setTable] = useState(false);
   const last = (line: Line) => data?.series[line.key]?.findLast((value) => value !== null) ?? null;
@@ -48,7 +53,7 @@ export function Chart({ title, data, lines, format, max }: ChartProps) {
       {isTable ? (
         <Numbers data={data} lines={lines} format={format} title={title} />
       ) : (
-        <Plot data={data} lines={lines} format={format} max={max} title={title} />
+        <Plot {...props} />
       )}
     </section>
   );
@@ -58,7 +63,7 @@ function legend(line: Line, value: string, lines: Line[]): string {
   return lines.length > 1 ? `${line.label} ${value}` : value;
 }
 
-function Numbers({ data, lines, format, title }: Omit<ChartProps, "max">) {
+function Numbers({ data, lines, format, title }: Pick<ChartProps, "data" | "lines" | "format" | "title">) {
   const { t } = useTranslation();
   const { language } = useFormat();
   const clock = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium" });
@@ -80,7 +85,7 @@ function Numbers({ data, lines, format, title }: Omit<ChartProps, "max">) {
   );
 }
 
-function Plot({ data, lines, format, max, title }: ChartProps) {
+function Plot({ data, lines, format, max, title, seconds, isBytes = false }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const { language } = useFormat();
@@ -94,7 +99,8 @@ function Plot({ data, lines, format, max, title }: ChartProps) {
     if (!element) return;
     const { lines: shown, format: show } = latest.current;
     const width = element.clientWidth || 300;
-    plot.current = new uPlot(options(width, shown, show, language, max), [[], ...shown.map(() => [])], element);
+    const look = options({ width, lines: shown, format: show, language, max, seconds, isBytes });
+    plot.current = new uPlot(look, [[], ...shown.map(() => [])], element);
     const watcher = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     watcher.observe(element);
     return () => {
@@ -102,24 +108,34 @@ function Plot({ data, lines, format, max, title }: ChartProps) {
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [key, language, theme, max]);
+  }, [key, language, theme, max, seconds, isBytes]);
 
   useEffect(() => {
     if (!data || !plot.current) return;
     const columns = key.split(",").map((name) => data.series[name] ?? data.times.map(() => null));
     plot.current.setData([data.times, ...columns] as uPlot.AlignedData);
-  }, [data, key, language, theme, max]);
+  }, [data, key, language, theme, max, seconds, isBytes]);
 
   return <div ref={holder} className="nano-chart" role="img" aria-label={title} />;
 }
 
-function options(
-  width: number,
-  lines: Line[],
-  format: (value: number | null) => string,
-  language: string,
-  max?: number,
-): uPlot.Options {
+interface Look {
+  width: number;
+  lines: Line[];
+  format(value: number | null): string;
+  language: string;
+  max?: number;
+  seconds: number;
+  isBytes: boolean;
+}
+
+const BINARY_STEPS = [0, 1, 2, 3, 4, 5].flatMap((power) =>
+  [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map((step) => step * 1024 ** power),
+);
+/** Fewer samples than this make no line that one could see. */
+const FEW = 3;
+
+function options({ width, lines, format, language, max, seconds, isBytes }: Look): uPlot.Options {
   const dark = isDark();
   const colours = dark ? COLOURS.dark : COLOURS.light;
   const grid = { stroke: dark ? "#2a3a4d" : "#e9ebed", width: 1 };
@@ -132,10 +148,13 @@ function options(
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false },
-    scales: { y: { range: (_plot, _low, high) => [0, max ?? Math.max(high * 1.15, 1)] } },
+    scales: {
+      x: { range: () => [Date.now() / 1000 - seconds, Date.now() / 1000] },
+      y: { range: (_plot, _low, high) => [0, max ?? Math.max(high * 1.15, 1)] },
+    },
     axes: [
       { ...axis, values: (_plot, ticks) => ticks.map((tick) => label(tick, (ticks.at(-1) ?? 0) - (ticks[0] ?? 0))) },
-      { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => format(tick)) },
+      { ...axis, size: 76, ...(isBytes ? { incrs: BINARY_STEPS } : {}), values: (_plot, ticks) => ticks.map((tick) => format(tick)) },
     ],
     series: [
       {},
@@ -144,7 +163,7 @@ function options(
         stroke: colours[index % colours.length],
         fill: index === 0 ? `${colours[0]}22` : undefined,
         width: 1.5,
-        points: { show: false },
+        points: { show: (plot: uPlot) => (plot.data[0]?.length ?? 0) < FEW },
       })),
     ],
   };

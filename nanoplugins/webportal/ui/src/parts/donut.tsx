@@ -8,6 +8,8 @@ import { share } from "../logic/format";
 const RADIUS = 40;
 const ROUND = 2 * Math.PI * RADIUS;
 const HIGH = 90;
+/** Below, the round ends of the line would show more than there is. */
+const LEAST = 0.5;
 
 function Donut({ label, percent, text }: { label: string; percent: number; text: string }) {
   const format = useFormat();
@@ -16,13 +18,15 @@ function Donut({ label, percent, text }: { label: string; percent: number; text:
     <div className="nano-donut">
       <svg viewBox="0 0 100 100" role="img" aria-label={`${label}: ${shown}`}>
         <circle className="track" cx="50" cy="50" r={RADIUS} />
-        <circle
-          className={percent >= HIGH ? "value is-high" : "value"}
-          cx="50"
-          cy="50"
-          r={RADIUS}
-          strokeDasharray={`${(percent / 100) * ROUND} ${ROUND}`}
-        />
+        {percent >= LEAST && (
+          <circle
+            className={percent >= HIGH ? "value is-high" : "value"}
+            cx="50"
+            cy="50"
+            r={RADIUS}
+            strokeDasharray={`${(percent / 100) * ROUND} ${ROUND}`}
+          />
+        )}
         <text x="50" y="50">
           {shown}
         </text>

@@ -26,6 +26,7 @@ export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
   const format = useFormat();
   const [range, setRange] = useState<Range>("hour");
   const { data, error } = useQuery(metrics(topic, id, RANGES[range]));
+  const span = { seconds: RANGES[range] };
   const one = (key: string) => [{ key, label: t(`series.${key}`) }];
   const pair = (first: string, second: string) => [...one(first), ...one(second)];
   return (
@@ -48,19 +49,23 @@ export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
     >
       <ProblemAlert error={data ? null : error} />
       <ColumnLayout columns={2} minColumnWidth={260}>
-        <Chart title={t("cpu")} data={data} lines={one("cpu_percent")} format={format.percent} max={100} />
-        <Chart title={t("memory")} data={data} lines={one("memory_bytes")} format={format.bytes} max={memoryBytes || undefined} />
+        <Chart title={t("cpu")} data={data} lines={one("cpu_percent")} format={format.percent} max={100} {...span} />
+        <Chart title={t("memory")} data={data} lines={one("memory_bytes")} format={format.bytes} max={memoryBytes || undefined} isBytes {...span} />
         <Chart
           title={t("diskUse")}
           data={data}
           lines={pair("disk_read_bytes_per_second", "disk_write_bytes_per_second")}
           format={format.rate}
+          isBytes
+          {...span}
         />
         <Chart
           title={t("networkUse")}
           data={data}
           lines={pair("network_receive_bytes_per_second", "network_transmit_bytes_per_second")}
           format={format.rate}
+          isBytes
+          {...span}
         />
       </ColumnLayout>
     </Container>
