@@ -14,6 +14,7 @@ from nanocore.wire import PUBLIC, result_type, schema_components
 from nanoplugins.restapi.descriptions import EXAMPLES, describe
 from nanoplugins.restapi.endpoints import API, Endpoint
 from nanoplugins.restapi.problems import CONTENT_TYPE, STATUS, TITLES
+from nanoplugins.restapi.schemas import MAX_INTEGER
 from nanoplugins.restapi.special_paths import SPECIAL_OPERATIONS
 
 JSON = "application/json"
@@ -54,7 +55,7 @@ class Description:
             paths.setdefault(API + endpoint.route.path, {})[endpoint.route.method.lower()] = self._operation(endpoint)
         for path, method, operation in SPECIAL_OPERATIONS:
             errors = (ErrorCode.UNAUTHENTICATED, ErrorCode.PERMISSION_DENIED, ErrorCode.NOT_FOUND, *_ALWAYS)
-            responses = {**operation["responses"], **_error_responses(errors)}
+            responses = {**_error_responses(errors), **operation["responses"]}
             paths.setdefault(path, {})[method] = {**operation, "responses": responses}
         used = self._without_messages()
         return {
@@ -256,6 +257,10 @@ def _complete(schema: Schema) -> None:
             # Beside a reference a description is allowed since OpenAPI 3.1.
             inner.setdefault("description", describe(name))
         inner.setdefault("description", describe(name))
+        for part in (inner, *inner.get("anyOf", ())):
+            if part.get("type") == "integer":
+                part["format"] = "int64"
+                part.setdefault("maximum", MAX_INTEGER)
         if name.endswith("_at") or name == "since":
             for part in (inner, *inner.get("anyOf", ())):
                 if part.get("type") == "string":

@@ -15,6 +15,8 @@ from marshmallow import fields, validate
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import Meta, Struct, UnsetType, structs
 
+MAX_INTEGER = 2**63 - 1
+"""JSON knows no limit, but the wire between nodes does."""
 MAX_ITEM_DEPTH = 3
 """How deep a filter's dotted path may reach into an item."""
 
@@ -141,6 +143,7 @@ def _scalar(bare: type[Any], options: dict[str, Any], *, is_text: bool) -> field
     if bare is bool:
         return fields.Boolean(**options) if is_text else _Boolean(**options)
     if bare is int:
+        options["validate"] = [*options["validate"], validate.Range(-MAX_INTEGER - 1, MAX_INTEGER)]
         return fields.Integer(**options) if is_text else fields.Integer(strict=True, **options)
     if bare is float:
         return fields.Float(**options) if is_text else _Float(**options)

@@ -16,6 +16,8 @@ from nanoplugins.restapi.idempotency import scoped_key
 from nanoplugins.restapi.identities import SESSION_PREFIX
 from nanoplugins.restapi.problems import Answer
 
+PRODUCT = "Nano"
+
 
 class RouteHandler(BodyHandler):
     """Serves one endpoint; made by Tornado for every request."""
@@ -121,8 +123,7 @@ class SystemHandler(RouteHandler):
     async def work(self, credential: str, parameters: dict[str, str], body: bytes, key: str | None) -> Answer:
         """Answer a stranger without asking the core."""
         if credential == ANONYMOUS:
-            node = self.api.context.node
-            return Answer(200, encode_json({"name": node.name, "version": node.version}))
+            return Answer(200, encode_json({"name": PRODUCT, "version": self.api.context.node.version}))
         return await super().work(credential, parameters, body, key)
 
 

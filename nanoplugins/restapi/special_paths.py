@@ -71,6 +71,7 @@ _CONSOLE_BODY = {
         }
     },
 }
+_VERSION = {"description": "Another version of the protocol; `Tus-Version` names ours"}
 _PATCH_BODY = {
     "required": True,
     "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -142,7 +143,7 @@ SPECIAL_OPERATIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "getUpload",
             "uploads",
             "tus 1.0: where to go on",
-            {"200": {"description": "`Upload-Offset` and `Upload-Length` tell"}},
+            {"200": {"description": "`Upload-Offset` and `Upload-Length` tell"}, "412": _VERSION},
             _ID,
             _TUS,
         ),
@@ -157,6 +158,8 @@ SPECIAL_OPERATIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             {
                 "204": {"description": "Safe on disk up to the `Upload-Offset` in the answer"},
                 "409": {"description": "`conflict`: the upload stands elsewhere; ask by HEAD"},
+                "412": _VERSION,
+                "415": {"description": "The body is not `application/offset+octet-stream`"},
             },
             _ID,
             _TUS,

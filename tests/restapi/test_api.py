@@ -82,6 +82,11 @@ def test_a_request_learns_all_its_errors_at_once(serve: Serve) -> None:
                 await client.post("/instances", json={**NEW, "name": "web\n"}), 400, "invalid_argument"
             )
             assert set(problem["errors"]) == {"name"}
+            problem = check_problem(
+                await client.post("/instances", json={**NEW, "disk_size_bytes": 2**70}), 400, "invalid_argument"
+            )
+            assert set(problem["errors"]) == {"disk_size_bytes"}
+            check_problem(await client.get(f"/instances?since_revision={2**64}"), 400, "invalid_argument")
             # What the API itself sets, nobody else does.
             for field in ("idempotency_key", "id"):
                 problem = check_problem(
@@ -275,7 +280,7 @@ def test_system_health_and_metrics(serve: Serve) -> None:
     async def main() -> None:
         async with serve() as site, site.client() as client:
             answer = await client.get("/system")
-            assert answer.json() == {"name": "node-1", "version": site.node.info.version}
+            assert answer.json() == {"name": "Nano", "version": site.node.info.version}
             assert (await client.get(f"{site.base}/healthz")).json() == {"status": "ok"}
             ready = await client.get(f"{site.base}/readyz")
             assert (ready.status_code, ready.json()["status"]) == (200, "ready")

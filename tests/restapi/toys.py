@@ -203,11 +203,11 @@ class ToyCompute:
         )
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run(main: Callable[[], Coroutine[Any, Any, None]], *, seconds: float = 45) -> None:
     """Run an async test, with an end."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(45):
+        async with asyncio.timeout(seconds):
             await main()
 
     asyncio.run(bounded())
