@@ -1,6 +1,6 @@
 """Writes everything that is generated from the code; tests compare the files with what this would write.
 
-Run after a change of settings, hooks, error codes or messages::
+Run after a change of settings, hooks, error codes, commands, routes, plugins or messages::
 
     .venv/bin/python docs/reference/generate.py
 
@@ -15,18 +15,29 @@ import inspect
 import json
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 import nanocore.capabilities
 import nanocore.contracts
+from nanocore.capabilities.cli import CliCommand
+from nanocore.capabilities.rest import Route
 from nanocore.cli.kernel import all_sections
+from nanocore.cli.kernel import main as nano_kernel
+from nanocore.cli.nano import nano
 from nanocore.config import render_markdown, render_toml
+from nanocore.contracts.plugin import PluginInfo
 from nanocore.errors import ErrorCode
 from nanocore.hookspecs import NanoHooks
+from nanocore.loader.discover import discover
 from nanocore.loader.specs import Spec, all_specs
 from nanocore.wire.fingerprint import fingerprint
 from nanocore.wire.message import Message
+from nanoplugins.restapi.endpoints import Endpoint
+from nanoplugins.restapi.openapi import Description
 from nanoplugins.restapi.problems import STATUS, TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +133,137 @@ def error_codes() -> str:
     return "\n".join(lines) + "\n"
 
 
+# -- commands
+
+
+def cli() -> str:
+    """Return ``docs/reference/cli.md``."""
+    parts = [
+        "# Commands\n",
+        NOTE,
+        "Every command with its arguments and options. `nano` is the client of the API; `nano-kernel` is the node.",
+        "What a noun means is in the [glossary](glossary.md).\n",
+        "`nano` takes the options of its first section before the noun: `nano -o json instance list`. It talks to the",
+        "node of `--root` (default `/`) by its local socket if it may, else to a context (`nano context add`).",
+        "A name or an id will do wherever an object is asked for.\n",
+        "| exit code | means |",
+        "| --- | --- |",
+        "| 0 | done |",
+        "| 1 | failed |",
+        "| 2 | wrong usage, or an invalid argument |",
+        "| 3 | not found |",
+        "| 4 | not logged in, or not allowed |",
+        "| 5 | conflict: the name is taken, the state is wrong, somebody else is changing it |",
+        "| 6 | the API or the node can't be reached |",
+        "| 7 | timed out; what was asked for may still happen |",
+    ]
+    for path, command in [*_commands(nano, "nano"), *_plugin_commands(), ("nano-kernel", nano_kernel)]:
+        parts += ["", *_command_section(path, command)]
+    return "\n".join(parts) + "\n"
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield a command and what is below it, with the words to type."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in sorted(command.list_commands(context)):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _commands(child, f"{path} {name}")
+
+
+def _plugin_commands() -> Iterator[tuple[str, click.Command]]:
+    for _, plugin in _first_party():
+        declared: list[CliCommand] = getattr(plugin, "nano_cli_commands", list)()
+        for item in declared:
+            module, _, attribute = item.target.partition(":")
+            yield f"nano {item.name}", getattr(importlib.import_module(module), attribute)
+
+
+def _command_section(path: str, command: click.Command) -> Iterator[str]:
+    level = "#" * min(4, path.count(" ") + 2)
+    text = inspect.cleandoc(command.help or "").replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n")
+    yield f"{level} {path}\n"
+    yield text
+    if isinstance(command, click.Group) and path != "nano":
+        return
+    context = click.Context(command, info_name=path)
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"\n```text\n{path} {usage}\n```"
+    records = (option.get_help_record(context) for option in command.params)
+    rows = [record for record in records if record is not None and record[1]]
+    if rows:
+        yield "\n| option | what it does |\n| --- | --- |"
+        for names, told in rows:
+            yield f"| `{_cell(names)}` | {_cell(told)} |"
+
+
+def _cell(text: str) -> str:
+    """Return ``text`` as it may stand in a table."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+# -- plugins and routes
+
+
+def plugins() -> str:
+    """Return ``docs/reference/plugins.md``."""
+    sections = {name for name, _ in all_sections()}
+    lines = [
+        "# Plugins\n",
+        NOTE,
+        "The plugins that come with Nano. All of them are installed; `[kernel] plugins` says which run. A plugin does",
+        "nothing on a node that has none of its node roles. `nano plugin list` shows what became of each.\n",
+        "| plugin | node roles | what it does | settings |",
+        "| --- | --- | --- | --- |",
+    ]
+    for info, _ in _first_party():
+        roles = ", ".join(sorted(role.value for role in info.roles)) or "all"
+        link = f"[`{info.name}`](../../nanoplugins/{info.name}/README.md)"
+        settings = f"[`[{info.name}]`](configuration.md#{info.name}) |" if info.name in sections else "|"
+        lines.append(f"| {link} | {roles} | {info.summary} | {settings}")
+    lines += [
+        "\nA plugin of your own is a Python distribution with an entry point in the group `nano.plugins`:",
+        "[write a plugin](../tutorial/first-plugin.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _first_party() -> list[tuple[PluginInfo, Any]]:
+    """Return the plugins of this distribution by name."""
+    found = [source.load() for source in discover() if source.is_first_party]
+    pairs: list[tuple[PluginInfo, Any]] = [(plugin.nano_plugin_info()[0], plugin) for plugin in found]  # type: ignore[attr-defined]
+    return sorted(pairs, key=lambda pair: pair[0].name)
+
+
+def rest_routes() -> str:
+    """Return ``docs/reference/rest-routes.md``."""
+    routes: list[Route] = [
+        route for _, plugin in _first_party() for route in getattr(plugin, "nano_rest_routes", list)()
+    ]
+    document = Description([Endpoint(route) for route in routes], "1").build()
+    lines = [
+        "# Routes\n",
+        NOTE,
+        "Every route of the API, and the permission that it needs. Fields, answers and examples are in the reference",
+        "that each frontend serves at `/api/v2/docs`; what is the same everywhere is in [the REST API](rest.md).\n",
+        "| route | what it does | permission |",
+        "| --- | --- | --- |",
+    ]
+    for path, item in sorted(document["paths"].items()):
+        for method, operation in item.items():
+            if method != "parameters":
+                permission = operation.get("x-nano-permission")
+                route = f"`{method.upper()} {path}`"
+                needed = f"`{permission}` |" if permission else "|"
+                lines.append(f"| {route} | {_cell(operation['summary'])} | {needed}")
+    return "\n".join(lines) + "\n"
+
+
+# -- messages
+
+
 def message_types() -> dict[str, type[Message]]:
     """Return every message type of the contracts and capabilities, by op."""
     found: dict[str, type[Message]] = {}
@@ -147,6 +289,9 @@ FILES = {
     "docs/reference/configuration.md": configuration,
     "docs/reference/hooks.md": hooks,
     "docs/reference/error-codes.md": error_codes,
+    "docs/reference/cli.md": cli,
+    "docs/reference/plugins.md": plugins,
+    "docs/reference/rest-routes.md": rest_routes,
     "tests/static/fingerprints.json": fingerprints,
 }
 """What is generated, by path."""
