@@ -145,12 +145,18 @@ class Endpoint:
         etag = {"ETag": f'"{info.revision}"'}
         if not self.route.is_list:
             return Answer(self.route.status, bytes(reply.blobs[0]), etag)
-        # The items arrive as JSON; only what goes around them is written here.
-        parts = [b'{"items":[', b",".join(reply.blobs), b'],"next_cursor":', encode_json(info.next_cursor)]
-        parts.append(b',"total":%d,"revision":%d' % (info.total, info.revision))
+        tail = b'],"next_cursor":%b,"total":%d,"revision":%d' % (
+            encode_json(info.next_cursor),
+            info.total,
+            info.revision,
+        )
         if info.deleted or info.is_reset:
-            parts += [b',"deleted":', encode_json(info.deleted), b',"is_reset":', encode_json(info.is_reset)]
-        return Answer(200, b"".join((*parts, b"}")), etag)
+            tail += b',"deleted":%b,"is_reset":%b' % (encode_json(info.deleted), encode_json(info.is_reset))
+        # The items arrive as JSON and are copied once: head and tail go into the first and the last of them.
+        items = [*reply.blobs] or [b""]
+        items[0] = b'{"items":[%b' % items[0]
+        items[-1] = b"%b%b}" % (items[-1], tail)
+        return Answer(200, b",".join(items), etag)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
