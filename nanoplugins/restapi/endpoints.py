@@ -154,8 +154,8 @@ class Endpoint:
             tail += b',"deleted":%b,"is_reset":%b' % (encode_json(info.deleted), encode_json(info.is_reset))
         # The items arrive as JSON and are copied once: head and tail go into the first and the last of them.
         items = [*reply.blobs] or [b""]
-        items[0] = b'{"items":[%b' % items[0]
-        items[-1] = b"%b%b}" % (items[-1], tail)
+        items[0] = b'{"items":[%b' % bytes(items[0])
+        items[-1] = b"%b%b}" % (bytes(items[-1]), tail)
         return Answer(200, b",".join(items), etag)
 
 
