@@ -27,6 +27,8 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_ENFORCE_DOMAIN = 93
 """Socket option of libzmq 4.3 that pyzmq has no name for in every build."""
 
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _LOG_EVERY_SECONDS = 60.0
 _LOGGED_KEYS = 1024
 
@@ -142,7 +144,7 @@ class Authenticator:
     def _drain(self) -> None:
         while self._socket is not None:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._socket.recv_multipart(_NOBLOCK)
             except zmq.Again:
                 return
             except zmq.ZMQError:
@@ -165,7 +167,9 @@ class Authenticator:
         status = (b"200", b"OK", user.encode()) if user else (b"400", b"unknown key", b"")
         with contextlib.suppress(zmq.Again):
             assert self._socket is not None  # noqa: S101  only called while draining it
-            self._socket.send_multipart([*frames[:2], b"1.0", frames[3], *status, b""], zmq.NOBLOCK)
+            for frame in (*frames[:2], b"1.0", frames[3], *status):
+                self._socket.send(frame, _NOBLOCK_MORE)
+            self._socket.send(b"", _NOBLOCK)
 
     def _decide(self, frames: list[bytes]) -> str | None:
         domain, address, mechanism = (frames[index].decode("utf-8", "replace") for index in (4, 5, 7))

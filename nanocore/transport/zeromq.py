@@ -1,7 +1,7 @@
 """CURVE over TCP with plain ZeroMQ sockets on the loop: a ROUTER where peers dial in, a DEALER for each one we dial.
 
 The rules, each measured: drain until EAGAIN, at most 128 messages a turn; look at
-EVENTS after every send from outside a drain, as it may have eaten the wake-up; a handler that raises does not end a
+EVENTS after sends from outside a drain, as they may have eaten the wake-up; a handler that raises does not end a
 drain; a watchdog looks at every socket once a second, whatever was signalled.
 
 Who a peer is comes from its key alone (``User-Id``, set by the authenticator). Routing ids are not trusted: those
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import structlog
 import zmq
+import zmq.backend
 from zmq.utils.monitor import parse_monitor_message
 
 from nanocore.clock import Clock
@@ -29,6 +30,11 @@ from nanocore.transport.base import Authenticate, Frame, Receiver, TransportLimi
 from nanocore.transport.curve import Authenticator, KeyPair, descriptor
 
 TURN = 128
+# As plain numbers: arithmetic with pyzmq's enumerations costs more than the call that it is for.
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 _FLUSH_SECONDS = 0.005
 _WATCHDOG_SECONDS = 1.0
 _LINGER_MS = 200
@@ -37,6 +43,10 @@ _AUTO_ID_LENGTH = 5
 """A routing id made by the router: a zero byte and 32 bits."""
 
 Socket = zmq.Socket[bytes]
+
+_base_send = zmq.backend.Socket.send
+_LAST = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class ZeroMqFabric:
@@ -93,31 +103,41 @@ class _Reader:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._is_scheduled = False
+        self._is_draining = False
         self._is_closed = False
         self._fd = descriptor(socket)
         self._loop.add_reader(self._fd, self.drain)
         # libzmq signals only after a read that failed, so one must have failed first.
-        self._schedule()
+        self.kick()
 
     def drain(self) -> None:
         """Receive until the socket is dry, or go on in the next turn."""
         self._is_scheduled = False
-        for _ in range(TURN):
-            if self._is_closed:
-                return
-            try:
+        self._is_draining = True
+        try:
+            for _ in range(TURN):
+                if self._is_closed:
+                    return
                 self._receive()
-            except zmq.Again:
-                return
-            except zmq.ZMQError:
-                self._log.exception("socket can't be read")
-                return
-        self._schedule()
+        except zmq.Again:
+            return
+        except zmq.ZMQError:
+            self._log.exception("socket can't be read")
+            return
+        finally:
+            self._is_draining = False
+        self.kick()
 
     def kick(self) -> None:
-        """Look whether a send has eaten a wake-up; call after each send from outside the drain."""
-        if not self._is_scheduled and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
-            self._schedule()
+        """Look whether sends have eaten a wake-up, once in the loop's next turn; call after each of them."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._is_scheduled = False
+        if not self._is_closed and int(self._socket.get(_EVENTS)) & _POLLIN:
+            self.drain()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -360,7 +380,7 @@ class ZeroMqTransport:
         router = self._router
         if router is None:
             raise zmq.Again
-        first: zmq.Frame = router.recv(zmq.NOBLOCK, copy=False)
+        first: zmq.Frame = router.recv(_NOBLOCK, copy=False)
         route = first.bytes
         frames, fault = self._receive_rest(router, first)
         try:
@@ -382,7 +402,7 @@ class ZeroMqTransport:
         self._deliver(name, frames)
 
     def _receive_dialled(self, peer: _Peer) -> None:
-        first: zmq.Frame = peer.socket.recv(zmq.NOBLOCK, copy=False)
+        first: zmq.Frame = peer.socket.recv(_NOBLOCK, copy=False)
         frames, fault = self._receive_rest(peer.socket, first)
         if fault is not None or len(first) > self._limits.max_frame_bytes:
             self._violation(peer.name, fault or f"sent a frame of {len(first)} bytes")
@@ -396,7 +416,7 @@ class ZeroMqTransport:
         fault: str | None = None
         total = 0
         while frame.more:
-            frame = socket.recv(zmq.NOBLOCK, copy=False)
+            frame = socket.recv(_NOBLOCK, copy=False)
             size = len(frame)
             total += size
             if size > self._limits.max_frame_bytes:
@@ -426,7 +446,7 @@ class ZeroMqTransport:
     def _receive_router_event(self) -> None:
         if self._monitor is None:
             raise zmq.Again
-        event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+        event = parse_monitor_message(self._monitor.recv_multipart(_NOBLOCK))
         if event["event"] != zmq.EVENT_DISCONNECTED:
             return
         route = self._descriptors.pop(int(event["value"]), None)
@@ -439,7 +459,7 @@ class ZeroMqTransport:
     def _receive_dialled_event(self, peer: _Peer) -> None:
         if peer.monitor is None:
             raise zmq.Again
-        event = parse_monitor_message(peer.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+        event = parse_monitor_message(peer.monitor.recv_multipart(_NOBLOCK))["event"]
         if self._peers.get(peer.name) is not peer:
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and not peer.is_up:
@@ -497,10 +517,14 @@ class ZeroMqTransport:
     def _try(self, peer: _Peer, frames: Sequence[Frame]) -> bool:
         """Send without blocking; return False when libzmq's own queue for the peer is full."""
         try:
+            for frame in frames:
+                memoryview(frame)  # raises before a message is half sent
+            send = peer.socket.send
             if peer.route is not None:
-                peer.socket.send_multipart([peer.route, *frames], zmq.NOBLOCK)
-            else:
-                peer.socket.send_multipart(frames, zmq.NOBLOCK)
+                send(peer.route, _NOBLOCK_MORE)
+            for frame in frames[:-1]:
+                send(frame, _NOBLOCK_MORE)
+            send(frames[-1], _NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -526,6 +550,13 @@ class ZeroMqTransport:
                 entry.reader.kick()
         if self._waiting and self._watchdog is not None and not self._watchdog.cancelled():
             self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
+
+
+def _send(socket: Socket, frames: Sequence[Frame]) -> None:
+    """Send without blocking; the base class's method skips what the wrapper checks, a third of its time."""
+    last = len(frames) - 1
+    for index, frame in enumerate(frames):
+        _base_send(socket, frame, _MORE if index < last else _LAST)
 
 
 def _content(frame: zmq.Frame) -> Frame:
