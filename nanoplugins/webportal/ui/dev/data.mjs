@@ -72,5 +72,5 @@ export function series(seconds) {
   const end = Math.floor(Date.now() / 1000);
   const times = Array.from({ length: 200 }, (_, index) => end - (199 - index) * step);
   const wave = (scale, base, phase) => times.map((time, index) => (index < 8 ? null : base + scale * (1 + Math.sin(time / (seconds / 20) + phase)) + Math.random() * scale * 0.3));
-  return { step_seconds: step, times, series: { cpu_percent: wave(22, 8, 0), memory_bytes: wave(1.5e8, 4e8, 1), disk_read_bytes_per_second: wave(3e5, 0, 2), disk_write_bytes_per_second: wave(6e5, 0, 3), network_receive_bytes_per_second: wave(1e5, 0, 4), network_transmit_bytes_per_second: wave(2e5, 0, 5) } };
+  return { step_seconds: step, times, series: { cpu_percent: wave(22, 8, 0), memory_bytes: wave(1.5e8, 4e8, 1), memory_used_bytes: wave(4e9, 3e10, 1), disk_used_bytes: wave(1e9, 2e11, 1), disk_read_bytes_per_second: wave(3e5, 0, 2), disk_write_bytes_per_second: wave(6e5, 0, 3), network_receive_bytes_per_second: wave(1e5, 0, 4), network_transmit_bytes_per_second: wave(2e5, 0, 5) } };
 }

@@ -69,7 +69,7 @@ function Use({ node }: { node: Node }) {
       <Container header={<Header variant="h2">{t("capacity")}</Header>}>
         <UsageDonuts usage={node.usage} />
       </Container>
-      <MetricsCharts topic="nodes" id={node.id} memoryBytes={node.usage.memory_bytes} />
+      <MetricsCharts topic="nodes" id={node.id} memoryBytes={node.usage.memory_bytes} diskBytes={node.usage.disk_bytes} />
     </SpaceBetween>
   );
 }

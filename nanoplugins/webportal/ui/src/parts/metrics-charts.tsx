@@ -19,13 +19,16 @@ interface MetricsChartsProps {
   topic: "instances" | "nodes";
   id: string;
   memoryBytes: number;
+  /** A node also tells how full its disks are. */
+  diskBytes?: number;
 }
 
-export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
+export function MetricsCharts({ topic, id, memoryBytes, diskBytes }: MetricsChartsProps) {
   const { t } = useTranslation("common");
   const format = useFormat();
   const [range, setRange] = useState<Range>("hour");
   const { data, error } = useQuery(metrics(topic, id, RANGES[range]));
+  const has = (key: string) => data === undefined || key in data.series;
   const span = { seconds: RANGES[range] };
   const one = (key: string) => [{ key, label: t(`series.${key}`) }];
   const pair = (first: string, second: string) => [...one(first), ...one(second)];
@@ -50,7 +53,11 @@ export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
       <ProblemAlert error={data ? null : error} />
       <ColumnLayout columns={2} minColumnWidth={260}>
         <Chart title={t("cpu")} data={data} lines={one("cpu_percent")} format={format.percent} max={100} {...span} />
-        <Chart title={t("memory")} data={data} lines={one("memory_bytes")} format={format.bytes} max={memoryBytes || undefined} isBytes {...span} />
+        <Chart title={t("memory")} data={data} lines={one(topic === "nodes" ? "memory_used_bytes" : "memory_bytes")} format={format.bytes} max={memoryBytes || undefined} isBytes {...span} />
+        {diskBytes !== undefined && (
+          <Chart title={t("disk")} data={data} lines={one("disk_used_bytes")} format={format.bytes} max={diskBytes || undefined} isBytes {...span} />
+        )}
+        {has("disk_read_bytes_per_second") && (
         <Chart
           title={t("diskUse")}
           data={data}
@@ -59,6 +66,8 @@ export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
           isBytes
           {...span}
         />
+        )}
+        {has("network_receive_bytes_per_second") && (
         <Chart
           title={t("networkUse")}
           data={data}
@@ -67,6 +76,7 @@ export function MetricsCharts({ topic, id, memoryBytes }: MetricsChartsProps) {
           isBytes
           {...span}
         />
+        )}
       </ColumnLayout>
     </Container>
   );
