@@ -41,8 +41,11 @@ class TransportLimits:
 
 
 def check_size(frames: Sequence[Frame], limits: TransportLimits) -> None:
-    """Raise ``invalid_argument`` for a message beyond ``limits``: it would be refused on arrival."""
-    sizes = [len(frame) for frame in frames]
+    """Raise ``invalid_argument`` for a message beyond ``limits``: it would be refused on arrival.
+
+    Raises ``TypeError`` for what is no frame, before half a message is on its way.
+    """
+    sizes = [memoryview(frame).nbytes for frame in frames]
     if max(sizes) > limits.max_frame_bytes or sum(sizes) > limits.max_message_bytes or len(sizes) > limits.max_frames:
         message = (
             f"message of {len(sizes)} frames and {sum(sizes)} bytes is beyond the transport's limits "
