@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from tornado import websocket
 
@@ -17,7 +17,7 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, parse_id
 from nanocore.model.instance import Instance, InstanceAction
 from nanocore.wire import Meta, Struct, decode_json, encode_json, structs
-from nanoplugins.restapi.endpoints import API
+from nanoplugins.restapi.endpoints import API, parse_body
 from nanoplugins.restapi.handling import BodyHandler
 from nanoplugins.restapi.identities import is_permitted
 from nanoplugins.restapi.problems import Answer
@@ -49,9 +49,9 @@ class TicketHandler(BodyHandler):
         """Make a ticket if the instance is there, may be seen, and has a console now."""
         credential = self.credential()
         await self.check_cross_site(credential)
-        wanted = _parse(self.take_body())
         if credential == ANONYMOUS:
             raise NanoError(ErrorCode.UNAUTHENTICATED, "log in first")
+        wanted = _parse(self.take_body())
         info = await self.api.identities.info(credential)
         if not is_permitted(info.user.permissions, PERMISSION):
             raise NanoError(ErrorCode.PERMISSION_DENIED, f"a console needs the permission {PERMISSION}")
@@ -146,7 +146,7 @@ async def _close(stream: Stream) -> None:
 
 
 def _parse(body: bytes) -> ConsoleRequest:
-    raw: Any = decode_json(body, object) if body else {}
+    raw = parse_body(body)
     errors: dict[str, list[str]] = {}
     validate_into(body_schema(structs.fields(ConsoleRequest)), raw, errors)
     raise_errors(errors)

@@ -70,6 +70,10 @@ class KeptAnswers:
             entry.done.set()
         return entry.answer
 
+    def holds(self, key: str) -> bool:
+        """Return whether a request with ``key`` would be answered from here."""
+        return self._find(key) is not None
+
     def _find(self, key: str) -> _Entry | None:
         oldest = self._clock.monotonic() - KEEP_SECONDS
         while self._entries:

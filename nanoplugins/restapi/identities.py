@@ -54,19 +54,19 @@ class Identities:
         known = self._known.get(credential)
         if known is not None and now - known[0] < FRESH_SECONDS:
             return known[1]
-        return await self._ask(credential)
+        return await self.ask(credential)
 
     async def user_id(self, credential: str) -> str:
         """Return the id of the user behind ``credential``, which never changes; ``anonymous`` for nobody."""
         if credential == ANONYMOUS:
             return ANONYMOUS
         known = self._known.get(credential)
-        return (known[1] if known else await self._ask(credential)).user.id
+        return (known[1] if known else await self.ask(credential)).user.id
 
     async def check_csrf(self, credential: str, token: str) -> None:
         """Return if ``token`` belongs to the cookie's session; raise ``permission_denied`` or ``unauthenticated``."""
         known = self._known.get(credential)
-        info = known[1] if known else await self._ask(credential)
+        info = known[1] if known else await self.ask(credential)
         if not hmac.compare_digest((info.csrf_token or "").encode(), token.encode()) or not token:
             raise NanoError(
                 ErrorCode.PERMISSION_DENIED,
@@ -115,7 +115,7 @@ class Identities:
     async def _check(self, credential: str, gate: asyncio.Semaphore) -> None:
         async with gate:
             try:
-                await self._ask(credential, timeout_seconds=CHECK_TIMEOUT_SECONDS)
+                await self.ask(credential, timeout_seconds=CHECK_TIMEOUT_SECONDS)
             except NanoError as error:
                 # A core that can't be reached ends streams by itself; only a clear no ends a socket here.
                 if error.code in (ErrorCode.UNAUTHENTICATED, ErrorCode.PERMISSION_DENIED):
@@ -126,7 +126,8 @@ class Identities:
         for socket in list(self._sockets.get(credential, ())):
             socket.cut(reason)
 
-    async def _ask(self, credential: str, *, timeout_seconds: float | None = None) -> SessionInfo:
+    async def ask(self, credential: str, *, timeout_seconds: float | None = None) -> SessionInfo:
+        """Return who ``credential`` is by the core's word of now; raise ``unauthenticated`` for nobody."""
         info = await self._core.call(GetSession(), credential=credential, timeout_seconds=timeout_seconds)
         self._known[credential] = (self._clock.monotonic(), info)
         self._known.move_to_end(credential)

@@ -9,9 +9,9 @@ from nanocore.capabilities.identity import CreateSession, DeleteSession, NewSess
 from nanocore.contracts.authorizer import ANONYMOUS
 from nanocore.contracts.handler import Reply
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.wire import encode_json, to_builtins
+from nanocore.wire import PUBLIC, encode_json, to_builtins
 from nanoplugins.restapi.endpoints import API, Endpoint
-from nanoplugins.restapi.handling import COOKIE, SAFE_METHODS, BodyHandler
+from nanoplugins.restapi.handling import COOKIE, SAFE_METHODS, BodyHandler, is_number
 from nanoplugins.restapi.idempotency import scoped_key
 from nanoplugins.restapi.identities import SESSION_PREFIX
 from nanoplugins.restapi.problems import Answer
@@ -40,6 +40,9 @@ class RouteHandler(BodyHandler):
         else:
             user_id = await self.api.identities.user_id(credential)
             scoped = scoped_key(key, user_id, self.endpoint.route.method, self.request.path)
+            if self.api.kept_answers.holds(scoped):
+                # The core is not asked again, so that a login that has ended would still get the answer.
+                await self.api.identities.ask(credential)
             answer = await self.api.kept_answers.once(
                 scoped, body, lambda: self.work(credential, parameters, body, scoped)
             )
@@ -49,6 +52,8 @@ class RouteHandler(BodyHandler):
 
     async def work(self, credential: str, parameters: dict[str, str], body: bytes, key: str | None) -> Answer:
         """Send the message and return the answer. Nothing here ends early when the client has gone."""
+        if credential == ANONYMOUS and self.endpoint.message.permission != PUBLIC:
+            raise NanoError(ErrorCode.UNAUTHENTICATED, "log in first")  # before its body costs anything
         message = self.endpoint.build(parameters, self.query(), body, self.header_fields(key))
         reply = await self.api.core.call_reply(message, credential=credential)
         return self.endpoint.answer(reply)
@@ -77,7 +82,7 @@ class RouteHandler(BodyHandler):
                 ErrorCode.UNSUPPORTED, f"{self.endpoint.route.key} can't be made conditional; leave If-Match out"
             )
         text = match.strip().removeprefix("W/").strip('"')
-        if not text.isdigit():
+        if not is_number(text):
             raise NanoError(
                 ErrorCode.INVALID_ARGUMENT, "If-Match must be an ETag that a GET returned", field="If-Match"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from tornado import websocket
 
@@ -35,8 +34,7 @@ class SocketHandler(websocket.WebSocketHandler, BaseHandler):
                 reason="http.upgrade",
                 headers={"Upgrade": "websocket"},
             )
-        origin = self.request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != self.request.host.lower():
+        if self.is_from_elsewhere():
             raise NanoError(
                 ErrorCode.PERMISSION_DENIED, "WebSockets of other sites are not taken", reason="http.origin"
             )

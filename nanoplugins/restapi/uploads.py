@@ -11,7 +11,7 @@ from nanocore.contracts.stream import MAX_CHUNK_BYTES, Stream
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId
 from nanocore.wire import decode_json
-from nanoplugins.restapi.handling import DRAIN_BYTES, BaseHandler
+from nanoplugins.restapi.handling import DRAIN_BYTES, BaseHandler, is_number
 from nanoplugins.restapi.problems import Answer, HttpProblem
 
 VERSION = "1.0.0"
@@ -113,7 +113,7 @@ class UploadHandler(BaseHandler):
         if stream is not None:
             await stream.close(error)
         length = self.request.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) - self._received > DRAIN_BYTES:
+        if not is_number(length) or int(length) - self._received > DRAIN_BYTES:
             # Too much is still to come to throw it away; the connection ends with this answer.
             self._stop_watchdog()
             self.send_error(500, exc_info=(NanoError, failure, None))
@@ -143,7 +143,7 @@ class UploadHandler(BaseHandler):
 
     def _offset(self) -> int:
         text = self.request.headers.get("Upload-Offset", "")
-        if not text.isascii() or not text.isdigit() or int(text) > MAX_BYTES:
+        if not is_number(text) or int(text) > MAX_BYTES:
             raise NanoError(
                 ErrorCode.INVALID_ARGUMENT, "the header Upload-Offset must be a number of bytes", field="Upload-Offset"
             )
