@@ -1,0 +1,1 @@
+"""A storage driver in a distribution of its own."""
