@@ -30,6 +30,8 @@ from nanocore.transport.base import Authenticate, Frame, Receiver, TransportLimi
 from nanocore.transport.curve import Authenticator, KeyPair, descriptor
 
 TURN = 128
+BURST = 64
+"""Messages for one peer that wait for the end of a turn; more are handed over at once."""
 # As plain numbers: arithmetic with pyzmq's enumerations costs more than the call that it is for.
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -189,6 +191,7 @@ class ZeroMqTransport:
         self._owners: dict[bytes, str] = {}
         self._descriptors: dict[int, bytes] = {}
         self._waiting: set[str] = set()
+        self._is_flushing_soon = False
         self._flush_timer: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._port: int | None = None
@@ -235,6 +238,7 @@ class ZeroMqTransport:
         for timer in (self._watchdog, self._flush_timer):
             if timer is not None:
                 timer.cancel()
+        self._watchdog = self._flush_timer = None
         self._flush()
         for peer in list(self._peers.values()):
             if peer.route is None:
@@ -497,20 +501,22 @@ class ZeroMqTransport:
     # -- sending
 
     def send(self, peer: str, frames: Sequence[Frame]) -> None:
-        """Send now, or queue if the peer reads slowly."""
+        """Queue, and hand over in the loop's next turn: many sends in a row wake libzmq's thread once."""
         entry = self._peers.get(peer)
         if entry is None or not entry.is_up:
             raise NanoError(ErrorCode.UNAVAILABLE, f"there is no connection to node {peer}", reason="transport.no_link")
         check_size(frames, self._limits)
-        if entry.queue or not self._try(entry, frames):
-            if len(entry.queue) >= self._limits.queue_length:
-                message = f"node {peer} is not reading: {len(entry.queue)} messages wait for it"
+        queue = entry.queue
+        if len(queue) >= min(BURST, self._limits.queue_length):
+            self._flush_peer(entry)
+            if len(queue) >= self._limits.queue_length:
+                message = f"node {peer} is not reading: {len(queue)} messages wait for it"
                 raise NanoError(ErrorCode.BUSY, message, reason="transport.queue_full", retry_after_seconds=1)
-            entry.queue.append(frames)
-            self._waiting.add(peer)
-            if self._flush_timer is None:
-                self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
-        entry.reader.kick()
+        queue.append(frames)
+        self._waiting.add(peer)
+        if not self._is_flushing_soon:
+            self._is_flushing_soon = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _try(self, peer: _Peer, frames: Sequence[Frame]) -> bool:
         """Send without blocking; return False when libzmq's own queue for the peer is full."""
@@ -530,22 +536,32 @@ class ZeroMqTransport:
             raise NanoError(ErrorCode.UNAVAILABLE, message, reason="transport.no_link") from error
         return True
 
+    def _flush_peer(self, peer: _Peer) -> None:
+        """Hand over what waits for one peer, until libzmq has no more room for it or the link turns out to be gone."""
+        queue = peer.queue
+        try:
+            while queue and self._try(peer, queue[0]):
+                queue.popleft()
+        except NanoError:
+            queue.clear()
+        peer.reader.kick()
+
     def _flush(self) -> None:
-        """Send what waits; once more in 5 ms for whom libzmq still has no room."""
-        self._flush_timer = None
-        for name in list(self._waiting):
+        """Hand over what waits; once more in 5 ms for whom libzmq still has no room."""
+        self._is_flushing_soon = False
+        waiting, self._waiting = self._waiting, set()
+        for name in waiting:
             entry = self._peers.get(name)
-            try:
-                while entry is not None and entry.queue and self._try(entry, entry.queue[0]):
-                    entry.queue.popleft()
-            except NanoError:
-                entry = None
-            if entry is None or not entry.queue:
-                self._waiting.discard(name)
-            else:
-                entry.reader.kick()
-        if self._waiting and self._watchdog is not None and not self._watchdog.cancelled():
-            self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
+            if entry is not None:
+                self._flush_peer(entry)
+                if entry.queue:
+                    self._waiting.add(name)
+        if self._waiting and self._flush_timer is None and self._watchdog is not None:
+            self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush_again)
+
+    def _flush_again(self) -> None:
+        self._flush_timer = None
+        self._flush()
 
 
 def _content(frame: zmq.Frame) -> Frame:
