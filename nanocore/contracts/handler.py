@@ -18,6 +18,7 @@ CORE_ONLY = frozenset({NodeRole.CORE})
 CELL_ONLY = frozenset({NodeRole.CELL})
 USERS = frozenset({NodeRole.CORE, NodeRole.FRONTEND})
 """Who passes on what a user asked for: cores and frontends."""
+ANY_NODE = frozenset({NodeRole.CORE, NodeRole.CELL, NodeRole.FRONTEND, NodeRole.RELAY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,15 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Says that ``call`` wants every ``event`` delivered on this node; ``source`` is the node that published it."""
+    """Says that ``call`` wants every ``event`` delivered on this node; ``source`` is the node that published it.
+
+    Events of other nodes are taken from nodes in one of the roles ``allow`` only.
+    """
 
     event: type[Event]
     call: Callable[[Any, NodeInfo], Awaitable[None]]
     name: str
+    allow: frozenset[NodeRole] = ANY_NODE
 
     @property
     def key(self) -> str:

@@ -28,6 +28,10 @@ class _Subscriber:
         self._dropped = 0
         self.task: asyncio.Task[None] | None = None
 
+    def may_send(self, source: NodeInfo) -> bool:
+        """Return whether this subscriber takes the event from another node in the roles of ``source``."""
+        return not self._subscription.allow.isdisjoint(source.roles)
+
     def put(self, event: Event, source: NodeInfo) -> None:
         if len(self._queue) >= QUEUE_LENGTH:
             # The newest events carry the newest state, so the oldest go.
@@ -90,10 +94,15 @@ class EventBus:
         """Return the type of an event that somebody here wants."""
         return self._types.get(op) if self._subscribers.get(op) else None
 
-    def deliver(self, event: Event, source: NodeInfo) -> None:
-        """Queue ``event`` for each subscriber; returns at once."""
+    def takes(self, op: str, source: NodeInfo) -> bool:
+        """Return whether somebody here takes the event from ``source``, another node."""
+        return any(subscriber.may_send(source) for subscriber in self._subscribers.get(op, ()))
+
+    def deliver(self, event: Event, source: NodeInfo, *, is_own: bool = True) -> None:
+        """Queue ``event`` for each subscriber, one of another node for those that take it; returns at once."""
         for subscriber in self._subscribers.get(event.op, ()):
-            subscriber.put(event, source)
+            if is_own or subscriber.may_send(source):
+                subscriber.put(event, source)
 
     async def stop(self) -> None:
         """End what still runs."""

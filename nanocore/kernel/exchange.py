@@ -26,6 +26,8 @@ from nanocore.wire.envelope import ErrorBody, Header, Kind, pack, unpack
 
 PASSING_ON = frozenset({NodeRole.CORE, NodeRole.RELAY})
 """Roles that listen, and whose messages may carry another node's ``src``."""
+_NEIGHBOURS_ONLY = frozenset({Kind.BEAT, Kind.STREAM})
+"""What is about the link itself: passed on, it would count as the word of who passed it on."""
 _LOGGED_REFUSALS = 4096
 
 
@@ -167,7 +169,7 @@ class Exchange:
         return header, body, info
 
     def _may_pass_on(self, peer: NodeInfo, src: str) -> bool:
-        if PASSING_ON.isdisjoint(peer.roles):
+        if PASSING_ON.isdisjoint(peer.roles) or src == self._me.id:
             return False
         if NodeRole.RELAY in peer.roles:
             self.routes.learn(src, peer.id)
@@ -198,6 +200,11 @@ class Exchange:
             pending.fail(decode_error(body))
 
     def _pass_on(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
+        if header.kind in _NEIGHBOURS_ONLY:
+            self._refuse(
+                peer.id, "neighbours", f"sends a {header.kind.name} to node {header.dst[:80]!r} through this one"
+            )
+            return
         try:
             hop, onward = self.way_on(header, peer)
             self.transport.send(hop, [pack(onward, body), *frames[1:]])

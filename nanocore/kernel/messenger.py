@@ -325,12 +325,16 @@ class Messenger:
         if kind is None or not kind.is_forwarded or NodeRole.JOINING in peer.roles:
             self._exchange.dropped["event"] += 1
             return
+        source = self._source(header, peer)
+        if not self._bus.takes(header.op, source):
+            self._exchange.on_violation(peer.id, f"sent an event {header.op}, which its roles do not allow")
+            return
         try:
             event = decode(body, kind)
         except NanoError as error:
             self._exchange.on_violation(peer.id, f"sent an event {header.op} that can't be read: {error.message}")
             return
-        self._bus.deliver(event, self._source(header, peer))
+        self._bus.deliver(event, source, is_own=False)
 
     def on_cancel(self, header: Header) -> None:
         """Stop a query that nobody waits for."""

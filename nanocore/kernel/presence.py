@@ -9,8 +9,8 @@ from typing import Protocol
 import structlog
 
 from nanocore.clock import Clock
-from nanocore.contracts.handler import USERS, Call, Handler
-from nanocore.contracts.node import Hello, ListPeers, NodeInfo, NodeJoined, NodeLost, NodeRole, Peer
+from nanocore.contracts.handler import ANY_NODE, USERS, Call, Handler
+from nanocore.contracts.node import Hello, ListPeers, NodeInfo, NodeJoined, NodeLost, Peer
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.kernel.exchange import Exchange
 from nanocore.kernel.membership import CHECK_SECONDS, Membership
@@ -21,7 +21,6 @@ from nanocore.wire.envelope import Header, Kind
 GREETING_SECONDS = 5.0
 GREETING_RETRY_SECONDS = 1.0
 GOOD_BYE = "good-bye"
-_ANY_NODE = frozenset({NodeRole.CORE, NodeRole.CELL, NodeRole.FRONTEND, NodeRole.RELAY})
 
 
 class PeerCallback(Protocol):
@@ -69,7 +68,7 @@ class Presence:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers by op."""
-        handlers = (Handler(Hello, self._hello, allow=_ANY_NODE), Handler(ListPeers, self._list_peers, allow=USERS))
+        handlers = (Handler(Hello, self._hello, allow=ANY_NODE), Handler(ListPeers, self._list_peers, allow=USERS))
         return {handler.op: handler for handler in handlers}
 
     def start(self) -> None:

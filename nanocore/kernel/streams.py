@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nanocore.contracts.node import NodeInfo, NodeRole
+from nanocore.contracts.node import NodeInfo
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.kernel.exchange import Exchange, decode_error, encode_error
 from nanocore.kernel.stream_end import Frames, StreamEnd, lost_link
@@ -29,6 +29,15 @@ LIMITS = TransportLimits(
 BUSY_RETRY_SECONDS = 0.02
 
 OnOpen = Callable[[Header, memoryview, NodeInfo, StreamEnd], asyncio.Future[Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Passing:
+    """A stream between two other nodes: the neighbours on both sides, and those that have sent their end."""
+
+    opener: str
+    target: str
+    ended: set[str]
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +73,7 @@ class Streams:
         self._core = core
         self._on_open = on_open
         self._entries: dict[str, _Entry] = {}
-        self._passing: dict[str, tuple[str, str]] = {}
+        self._passing: dict[str, _Passing] = {}
         self._count: Counter[str] = Counter()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -218,7 +227,7 @@ class Streams:
     def _feed(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
         entry = self._entries.get(header.id)
         # Only the stream's own way and its own other end are heard: ids alone open nothing.
-        if entry is None or entry.hop != peer.id or (entry.remote != header.src and NodeRole.CORE not in peer.roles):
+        if entry is None or entry.hop != peer.id or header.src not in {entry.remote, peer.id}:
             self._exchange.dropped["stream"] += 1
             return
         if header.kind is Kind.STREAM:
@@ -233,7 +242,13 @@ class Streams:
 
     def _pass_on(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
         """Carry a frame of two other nodes' stream; remember both, to tell one when the other is lost."""
+        known = self._passing.get(header.id)
         try:
+            if header.kind is Kind.REQUEST:
+                self._check_new(header.id, peer)
+            elif known is None or peer.id not in {known.opener, known.target}:
+                self._exchange.dropped["stream"] += 1
+                return
             hop, onward = self._exchange.way_on(header, peer)
             if header.kind is Kind.REQUEST and not self._transport.is_linked(hop):
                 self._when_linked(hop, header, body, frames, peer)
@@ -245,9 +260,21 @@ class Streams:
             elif header.kind is Kind.REQUEST:
                 self._answer(header, peer.id, error)
             return
-        self._passing[header.id] = (peer.id, hop)
-        if header.kind is Kind.ERROR or header.op == "close":
+        if known is None:
+            self._passing[header.id] = _Passing(peer.id, hop, set())
+            return
+        if header.op == "end" and header.kind is Kind.STREAM:
+            known.ended.add(peer.id)
+        if header.kind is Kind.ERROR or header.op == "close" or len(known.ended) > 1:
             self._passing.pop(header.id, None)
+
+    def _check_new(self, id: str, opener: NodeInfo) -> None:
+        """Return if ``opener`` may open one more stream to another node."""
+        if id in self._passing:
+            raise NanoError(ErrorCode.CONFLICT, f"stream {id} exists; use a new id")
+        if sum(passing.opener == opener.id for passing in self._passing.values()) >= STREAMS_PER_PEER:
+            text = f"{STREAMS_PER_PEER} streams of node {opener.name} pass through here; close some"
+            raise NanoError(ErrorCode.QUOTA_EXCEEDED, text, reason="stream.too_many")
 
     def _when_linked(self, hop: str, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
         """Ask ``hop`` to dial, and pass the request on when it has."""
@@ -271,9 +298,9 @@ class Streams:
             if entry.accepted is not None and not entry.accepted.done():
                 entry.accepted.set_exception(error)
             entry.end.fail(error)
-        for id, ways in [(id, ways) for id, ways in self._passing.items() if peer in ways]:
+        for id, lost in [(id, one) for id, one in self._passing.items() if peer in {one.opener, one.target}]:
             del self._passing[id]
-            other = ways[0] if ways[1] == peer else ways[1]
+            other = lost.opener if lost.target == peer else lost.target
             header = Header(kind=Kind.STREAM, id=id, op="close", src=self._me.id, dst=other)
             self._send(other, [pack(header), encode_error(lost_link(peer, reason))])
 

@@ -9,7 +9,7 @@ from nanocore.capabilities.hypervisor import AgentReady, CellReported, GetInvent
 from nanocore.capabilities.images import GetDiskImage, ListDiskImages
 from nanocore.capabilities.network import GetNetwork, ListAllocations, ListNetworks, ReleaseAddress
 from nanocore.contracts.authorizer import ResourceRef
-from nanocore.contracts.handler import Subscription
+from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import ListPeers, NodeInfo
 from nanocore.contracts.plugin import PluginContext
@@ -69,10 +69,10 @@ class ComputeService:
     def subscriptions(self) -> list[Subscription]:
         """Return what we listen to."""
         return [
-            Subscription(CellReported, self._on_report, "compute"),
-            Subscription(GuestObserved, self._on_guest, "compute"),
-            Subscription(AgentReady, self._on_ready, "compute"),
-            Subscription(ResourceChanged, self._on_resource, "compute"),
+            Subscription(CellReported, self._on_report, "compute", allow=CELL_ONLY),
+            Subscription(GuestObserved, self._on_guest, "compute", allow=CELL_ONLY),
+            Subscription(AgentReady, self._on_ready, "compute", allow=CELL_ONLY),
+            Subscription(ResourceChanged, self._on_resource, "compute", allow=CORE_ONLY),
         ]
 
     def node_joined(self, info: NodeInfo) -> None:

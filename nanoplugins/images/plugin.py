@@ -12,7 +12,7 @@ from nanocore.capabilities.images import EnsureCached
 from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
 from nanocore.capabilities.storage import ImageCache
-from nanocore.contracts.handler import CORE_ONLY, Handler, Subscription
+from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Handler, Subscription
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
@@ -77,7 +77,7 @@ class Plugin:
     def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
         """Take cells' reports, for ``cached_on``."""
         handlers = self._parts(context).handlers
-        return [] if handlers is None else [Subscription(CellReported, handlers.note_report, "images")]
+        return [] if handlers is None else [Subscription(CellReported, handlers.note_report, "images", allow=CELL_ONLY)]
 
     @hookimpl
     def nano_collections(self) -> Sequence[Collection[Any]]:

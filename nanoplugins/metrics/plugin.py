@@ -10,7 +10,7 @@ from nanocore.capabilities.metrics import GetInstanceMetrics, GetNodeMetrics
 from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
 from nanocore.contracts.authorizer import ResourceRef
-from nanocore.contracts.handler import Handler, Subscription
+from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Handler, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import PluginContext, PluginInfo
@@ -51,8 +51,8 @@ class Plugin:
             return []
         recorder = self._recorded(context)
         return [
-            Subscription(CellReported, recorder.take_report, "metrics"),
-            Subscription(ResourceChanged, recorder.take_change, "metrics"),
+            Subscription(CellReported, recorder.take_report, "metrics", allow=CELL_ONLY),
+            Subscription(ResourceChanged, recorder.take_change, "metrics", allow=CORE_ONLY),
         ]
 
     @hookimpl

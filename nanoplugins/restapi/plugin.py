@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nanocore.capabilities.rest import Route
-from nanocore.contracts.handler import Subscription
+from nanocore.contracts.handler import CORE_ONLY, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
@@ -42,7 +42,7 @@ class Plugin:
     @hookimpl
     def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
         """Return our interest in every change, for clients that follow."""
-        return [Subscription(ResourceChanged, self._parts(context).record, "restapi")]
+        return [Subscription(ResourceChanged, self._parts(context).record, "restapi", allow=CORE_ONLY)]
 
     @hookimpl
     async def nano_peer_joined(self, peer: NodeInfo) -> None:
