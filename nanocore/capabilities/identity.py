@@ -71,7 +71,9 @@ class CreateToken(Command[Token], frozen=True, kw_only=True):
     expires_in_seconds: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="Life in seconds; default: no end")
     ] = None
-    roles: Annotated[list[str] | None, Meta(description="Fewer roles than the user has; default: all of them")] = None
+    roles: Annotated[
+        list[str] | None, Meta(description="Roles that may no more than the user; default: the user's own")
+    ] = None
 
 
 class DeleteToken(Command[None], frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ class TokenRecord(Struct, frozen=True, kw_only=True):
     roles: list[str] = field(default_factory=list)
     created_at: datetime
     expires_at: datetime | None = None
+    parent_id: str | None = None
+    """Id of the token it was made with, whose end is its own."""
 
 
 class Token(Result, frozen=True, kw_only=True):

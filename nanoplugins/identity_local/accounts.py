@@ -148,7 +148,7 @@ class Accounts:
     # -- tokens
 
     async def add_token(
-        self, user_id: str, name: str, roles: list[str], expires_at: datetime | None
+        self, user_id: str, name: str, roles: list[str], expires_at: datetime | None, parent_id: str | None = None
     ) -> tuple[str, TokenRecord]:
         """Make a token; return its secret and the record. Raises ``quota_exceeded``."""
         if len(self._store.list(TOKENS, index="user_id", value=user_id)) >= MAX_TOKENS_PER_USER:
@@ -164,6 +164,7 @@ class Accounts:
             roles=roles,
             created_at=self._clock.now(),
             expires_at=expires_at,
+            parent_id=parent_id,
         )
         await self._store.commit(Put(TOKENS, token.id, token, expect=0))
         return secret, token
@@ -193,9 +194,15 @@ class Accounts:
         return None if entry is None else entry.value
 
     async def delete_token(self, id: str) -> None:
-        """Revoke a token, at once; an absent one is fine."""
-        await self._store.commit(Delete(TOKENS, id))
-        self._token_used.pop(id, None)
+        """Revoke a token and those that were made with it, at once; an absent one is fine."""
+        token = self.find_token(id)
+        others = [] if token is None else self.list_tokens(token.user_id)
+        family = {id}
+        while made := {other.id for other in others if other.parent_id in family} - family:
+            family |= made
+        await self._store.commit(*(Delete(TOKENS, member) for member in family))
+        for member in family:
+            self._token_used.pop(member, None)
 
     async def sweep(self) -> None:
         """Delete what has expired. Run by a timed job; nothing depends on it but the size of the store."""

@@ -8,7 +8,7 @@ from nanocore.contracts.authorizer import ANONYMOUS, LOCAL, SYSTEM, Principal, R
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import PUBLIC
 from nanoplugins.identity_local.accounts import Accounts
-from nanoplugins.identity_local.roles import is_permitted, permissions_of
+from nanoplugins.identity_local.roles import covers, is_permitted, permissions_of
 
 SESSION_PREFIX = "session:"
 TOKEN_PREFIX = "token:"  # noqa: S105  the credential's kind
@@ -72,5 +72,5 @@ class LocalAuthorizer:
         user = None if token is None else self._accounts().find_user(token.user_id)
         if token is None or user is None:
             return None
-        roles = [role for role in token.roles if role in user.roles]
+        roles = [role for role in token.roles if covers(user.roles, role)]
         return Principal(user_id=user.id, username=user.username, roles=roles, token_id=token.id)

@@ -24,7 +24,7 @@ from nanoplugins.identity_local.accounts import Accounts, csrf_token
 from nanoplugins.identity_local.attempts import Attempts
 from nanoplugins.identity_local.authorizer import SESSION_PREFIX
 from nanoplugins.identity_local.passwords import Passwords
-from nanoplugins.identity_local.roles import ROLES, is_permitted, permissions_of
+from nanoplugins.identity_local.roles import ROLES, covers, is_permitted, permissions_of
 
 
 class Handlers:
@@ -119,9 +119,9 @@ class Handlers:
                     f"roles: there is no role {role[:80]!r}; there are {known}",
                     field="roles",
                 )
-            if role not in actor.roles:
+            if not covers(actor.roles, role):
                 raise NanoError(
-                    ErrorCode.PERMISSION_DENIED, f"a token can't have role {role}: you don't have it yourself"
+                    ErrorCode.PERMISSION_DENIED, f"a token can't have role {role}: it may more than you do yourself"
                 )
         expires_at = None
         if message.expires_in_seconds is not None:
@@ -134,7 +134,7 @@ class Handlers:
         parent = self._accounts().find_token(actor.token_id) if actor.token_id else None
         if parent is not None and parent.expires_at is not None:
             expires_at = min(expires_at or parent.expires_at, parent.expires_at)
-        secret, token = await self._accounts().add_token(owner.id, message.name, roles, expires_at)
+        secret, token = await self._accounts().add_token(owner.id, message.name, roles, expires_at, actor.token_id)
         return self._token(token, secret)
 
     async def delete_token(self, message: DeleteToken, call: Call) -> None:

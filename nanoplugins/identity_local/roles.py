@@ -27,6 +27,12 @@ def permissions_of(roles: Iterable[str]) -> list[str]:
     return sorted({permission for role in roles for permission in ROLES.get(role, ())})
 
 
+def covers(roles: Iterable[str], role: str) -> bool:
+    """Return whether who has ``roles`` may everything that ``role`` may; an unknown role is nobody's."""
+    own = permissions_of(roles)
+    return role in ROLES and all(is_permitted(own, permission) for permission in ROLES[role])
+
+
 def is_permitted(permissions: Iterable[str], permission: str) -> bool:
     """Return whether one of ``permissions`` covers ``permission``."""
     noun, _, verb = permission.partition(".")

@@ -32,7 +32,7 @@ from nanoplugins.identity_local.attempts import MAX_KEYS, Attempts
 from nanoplugins.identity_local.passwords import MAX_WAITING, Passwords
 from nanoplugins.identity_local.plugin import Plugin
 from nanoplugins.identity_local.records import SESSIONS
-from nanoplugins.identity_local.roles import ROLES, is_permitted, permissions_of
+from nanoplugins.identity_local.roles import ROLES, covers, is_permitted, permissions_of
 from nanoplugins.state_sqlite.plugin import Plugin as StateSqlite
 
 
@@ -181,6 +181,10 @@ def test_tokens(start: Start, tmp_path: Path, clock: Clock) -> None:
             # A token's own tokens end with it.
             child = await ask(node, CreateToken(name="b"), credential)
             assert child.expires_at == made.expires_at
+            grandchild = await ask(node, CreateToken(name="b2"), f"token:{child.token}")
+            await ask(node, DeleteToken(id=child.id), session.credential)
+            assert await refused(node, GetSession(), f"token:{grandchild.token}") is ErrorCode.UNAUTHENTICATED
+            assert (await ask(node, GetSession(), credential)).user.username == "admin"
             clock.ahead += timedelta(seconds=61)
             assert await refused(node, GetSession(), credential) is ErrorCode.UNAUTHENTICATED
             lasting = await ask(node, CreateToken(name="c"), session.credential)
@@ -227,6 +231,10 @@ def test_roles() -> None:
     assert not is_permitted(operator, "node.delete")
     assert is_permitted(permissions_of(["admin"]), "anything.at_all")
     assert permissions_of(["unknown"]) == []
+    assert [role for role in ROLES if covers(["operator"], role)] == ["operator", "viewer"]
+    assert [role for role in ROLES if covers(["viewer"], role)] == ["viewer"]
+    assert all(covers(["admin"], role) for role in ROLES)
+    assert not covers(["admin"], "unknown")
     assert set(permissions_of(ROLES)) >= set(viewer) | set(operator)
     assert csrf_token("a") != csrf_token("b")
 

@@ -157,14 +157,15 @@ def test_tokens(serve: Serve) -> None:
     async def main() -> None:
         async with serve() as site, site.client() as client:
             await site.login(client)
-            made = (await client.post("/tokens", json={"name": "script", "roles": ["admin"]})).json()
+            made = (await client.post("/tokens", json={"name": "script", "roles": ["operator"]})).json()
             assert re.fullmatch(r"nano_[\w-]{43}", made["token"])
             bearer = {"Authorization": f"Bearer {made['token']}"}
             async with site.client(headers=bearer) as script:
                 assert (await script.post("/instances", json=NEW)).status_code == 202
                 # It makes no token that is more than itself.
-                answer = await script.post("/tokens", json={"name": "x", "roles": ["operator"]})
+                answer = await script.post("/tokens", json={"name": "x", "roles": ["admin"]})
                 check_problem(answer, 403, "permission_denied")
+                assert (await script.post("/tokens", json={"name": "less", "roles": ["viewer"]})).status_code == 201
                 assert (await client.delete(f"/tokens/{made['id']}")).status_code == 204
                 check_problem(await script.get("/instances"), 401, "unauthenticated")
             for bad in ("Bearer", "Basic YTpi", "Bearer nano_" + "x" * 600, "Bearer \xe9"):
