@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -33,7 +33,7 @@ class HandlerStream(Stream, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """A request as it reached this node; ``body`` is a message only if it never left this node."""
 
@@ -46,14 +46,19 @@ class Incoming:
     stream: HandlerStream | None = None
 
 
-class _Run:
-    """One handler at work. Its future always ends with a ``Reply`` or a ``NanoError``."""
+Outcome = Reply[Any] | NanoError
+Answer = Callable[[Outcome], None]
+"""Takes what became of a request, once."""
 
-    def __init__(self, dispatcher: Dispatcher, key: RequestKey, handler: Handler, future: asyncio.Future[Any]) -> None:
+
+class _Run:
+    """One handler at work; everybody in ``answers`` is told its outcome, whatever happens."""
+
+    def __init__(self, dispatcher: Dispatcher, key: RequestKey, handler: Handler, answer: Answer) -> None:
         self._dispatcher = dispatcher
         self.key = key
         self.handler = handler
-        self.future = future
+        self.answers = [answer]
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
 
@@ -95,7 +100,7 @@ class Dispatcher:
         self._is_strict = is_strict
         self._handlers: dict[str, Handler] = {}
         self._running: dict[RequestKey, _Run] = {}
-        self._count: Counter[str] = Counter()
+        self._count: dict[str, int] = {}
         self._kept = KeptReplies()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -121,17 +126,23 @@ class Dispatcher:
     # -- the checks that need no body
 
     def submit(self, incoming: Incoming) -> asyncio.Future[Reply[Any]]:
+        """As ``answer``, with a future for the outcome."""
+        future: asyncio.Future[Reply[Any]] = asyncio.get_running_loop().create_future()
+        self.answer(incoming, partial(_set, future))
+        return future
+
+    def answer(self, incoming: Incoming, answer: Answer) -> None:
         """Start the handler, attach to the one running for the same id, or repeat its reply.
 
-        Raises what refuses the request before its body is looked at.
+        ``answer`` is called with the outcome, before this returns if it is known. Raises what refuses the request
+        before its body is looked at.
         """
         header = incoming.header
         if incoming.deadline.remaining(self._clock) <= 0:
             raise NanoError(ErrorCode.DEADLINE_EXCEEDED, f"no time left for {header.op}")
         key = (incoming.source.id, header.actor, header.id)
-        earlier = self._earlier(key, header.op)
-        if earlier is not None:
-            return earlier
+        if self._is_repeated(key, header.op, answer):
+            return
         handler = self._handlers.get(header.op)
         if handler is None:
             raise NanoError(ErrorCode.UNIMPLEMENTED, f"no plugin of this node answers {header.op[:100]!r}")
@@ -143,36 +154,35 @@ class Dispatcher:
             how = "is opened as a stream" if handler.is_stream else "is no stream"
             raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{header.op} {how}")
         self._admit(incoming)
-        return self._start(_Run(self, key, handler, asyncio.get_running_loop().create_future()), incoming)
+        self._start(_Run(self, key, handler, answer), incoming)
 
-    def _earlier(self, key: RequestKey, op: str) -> asyncio.Future[Reply[Any]] | None:
+    def _is_repeated(self, key: RequestKey, op: str, answer: Answer) -> bool:
         run = self._running.get(key)
-        kept = None if run is not None else self._kept.find(key)
-        if run is None and kept is None:
-            return None
-        if op != (run.handler.op if run is not None else kept.op if kept is not None else ""):
+        kept = self._kept.find(key) if run is None else None
+        known = run.handler.op if run is not None else kept.op if kept is not None else None
+        if known is None:
+            return False
+        if known != op:
             raise NanoError(ErrorCode.CONFLICT, f"request id {key[2]} was used for another message; use a new one")
         if run is not None:
-            return run.future
-        future: asyncio.Future[Reply[Any]] = asyncio.get_running_loop().create_future()
-        if kept is not None:
-            _set(future, kept.outcome)
-        return future
+            run.answers.append(answer)
+        elif kept is not None:
+            answer(kept.outcome)
+        return True
 
     def _admit(self, incoming: Incoming) -> None:
         limit = RUNNING_LOCAL if incoming.is_local else RUNNING_PER_PEER
-        if self._count[incoming.source.id] >= limit:
+        if self._count.get(incoming.source.id, 0) >= limit:
             text = f"{limit} requests of node {incoming.source.name} are running here; wait for replies"
             raise NanoError(ErrorCode.BUSY, text, reason="dispatch.too_many", retry_after_seconds=1)
 
-    def _start(self, run: _Run, incoming: Incoming) -> asyncio.Future[Reply[Any]]:
+    def _start(self, run: _Run, incoming: Incoming) -> None:
         self._running[run.key] = run
-        self._count[run.key[0]] += 1
+        self._count[run.key[0]] = self._count.get(run.key[0], 0) + 1
         self._deadlines.add(run, incoming.deadline.at)
         run.task = asyncio.create_task(self._work(run, incoming), name=f"handler:{run.handler.op}")
         self._tasks.add(run.task)
         run.task.add_done_callback(self._tasks.discard)
-        return run.future
 
     def cancel(self, source: str, actor: str, id: str) -> None:
         """Stop a query that nobody waits for any more; a command that began is carried on."""
@@ -180,7 +190,7 @@ class Dispatcher:
         if run is not None and run.is_query and run.task is not None:
             run.task.cancel()
 
-    def settle(self, run: _Run, outcome: Reply[Any] | NanoError) -> None:
+    def settle(self, run: _Run, outcome: Outcome) -> None:
         """End ``run`` with ``outcome``, once; keep it if it may not happen twice."""
         if self._running.get(run.key) is not run:
             return
@@ -191,7 +201,8 @@ class Dispatcher:
             del self._count[run.key[0]]
         if run.has_begun and not run.is_query and not run.handler.is_stream:
             self._kept.keep(run.key, KeptReply(run.handler.op, outcome))
-        _set(run.future, outcome)
+        for answer in run.answers:
+            answer(outcome)
 
     # -- the handler's own task
 
@@ -282,7 +293,7 @@ class Dispatcher:
         return await authorizer.resolve(credential or ANONYMOUS, is_local=incoming.is_local)
 
 
-def _set(future: asyncio.Future[Reply[Any]], outcome: Reply[Any] | NanoError) -> None:
+def _set(future: asyncio.Future[Reply[Any]], outcome: Outcome) -> None:
     if future.done():
         return
     if isinstance(outcome, NanoError):

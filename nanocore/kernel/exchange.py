@@ -125,7 +125,7 @@ class Exchange:
                 self.transport.send(hop, [pack(header, encode(outcome.body)), *outcome.blobs])
             except NanoError as error:
                 outcome = error
-            except TypeError:
+            except (TypeError, ValueError, OverflowError, RecursionError):
                 self._log.exception("a handler's result can't be encoded", op=request.op)
                 outcome = NanoError(ErrorCode.INTERNAL, f"{request.op} gave a result that can't be sent")
             else:
@@ -271,7 +271,7 @@ def encode_error(error: NanoError) -> bytes:
     """Return the body of an ``ERROR`` frame; details that can't be encoded are left out."""
     try:
         return encode(ErrorBody.from_error(error))
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return encode(ErrorBody(code=error.code, message=error.message, reason=error.reason))
 
 

@@ -302,15 +302,9 @@ class Messenger:
         deadline = Deadline.after(header.ttl_ms / 1000, self._clock)
         incoming = Incoming(header, self._source(header, peer), False, body, deadline, tuple(blobs))  # noqa: FBT003
         try:
-            future = self._dispatcher.submit(incoming)
+            self._dispatcher.answer(incoming, partial(self._exchange.reply, header, peer.id))
         except NanoError as error:
             self._exchange.reply(header, peer.id, error)
-            return
-        future.add_done_callback(partial(self._reply, header, peer.id))
-
-    def _reply(self, header: Header, hop: str, future: asyncio.Future[Reply[Any]]) -> None:
-        error = future.exception()
-        self._exchange.reply(header, hop, error if isinstance(error, NanoError) else future.result())
 
     def _source(self, header: Header, peer: NodeInfo) -> NodeInfo:
         """Return who a message is from; one that was passed on has the roles that the core vouches for."""

@@ -133,12 +133,13 @@ class _Reader:
         """Look once, in the loop's next turn, whether sends have eaten a wake-up; call after each of them."""
         if not self._is_scheduled and not self._is_draining:
             self._is_scheduled = True
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Drain in the next turn if there is something to read."""
         self._is_scheduled = False
         if not self._is_closed and int(self._socket.get(_EVENTS)) & _POLLIN:
-            self.drain()
+            self._go_on()
 
     def _go_on(self) -> None:
         self._is_scheduled = True
@@ -509,6 +510,7 @@ class ZeroMqTransport:
         queue = entry.queue
         if len(queue) >= min(BURST, self._limits.queue_length):
             self._flush_peer(entry)
+            entry.reader.kick()
             if len(queue) >= self._limits.queue_length:
                 message = f"node {peer} is not reading: {len(queue)} messages wait for it"
                 raise NanoError(ErrorCode.BUSY, message, reason="transport.queue_full", retry_after_seconds=1)
@@ -544,18 +546,21 @@ class ZeroMqTransport:
                 queue.popleft()
         except NanoError:
             queue.clear()
-        peer.reader.kick()
 
     def _flush(self) -> None:
         """Hand over what waits; once more in 5 ms for whom libzmq still has no room."""
         self._is_flushing_soon = False
         waiting, self._waiting = self._waiting, set()
+        readers = set()
         for name in waiting:
             entry = self._peers.get(name)
             if entry is not None:
                 self._flush_peer(entry)
+                readers.add(entry.reader)
                 if entry.queue:
                     self._waiting.add(name)
+        for reader in readers:
+            reader.look()
         if self._waiting and self._flush_timer is None and self._watchdog is not None:
             self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush_again)
 

@@ -326,6 +326,33 @@ def test_errors_and_traces_cross_nodes_whole(play: Callable[..., None]) -> None:
     play(body)
 
 
+@pytest.mark.parametrize("result", [object(), 2**70, Reply("text", ("no bytes",))])  # type: ignore[arg-type]
+def test_a_result_that_can_not_be_sent_is_an_internal_error(play: Callable[..., None], result: object) -> None:
+    async def body(nodes: Cluster) -> None:
+        async def handle(_message: Echo, _call: Call) -> object:
+            return result
+
+        nodes.core.register({Echo.op: Handler(Echo, handle, allow=ANY)})
+        nodes.core._dispatcher._is_strict = False
+        assert (await refusal(nodes.cells[0].call_reply(Echo()))).code is ErrorCode.INTERNAL
+        Plugin(nodes.cells[0])
+        assert (await nodes.core.call_reply(Echo(text="fine"), dst=nodes.cells[0].info.id)).body == "fine"
+
+    play(body)
+
+
+def test_details_that_can_not_be_sent_do_not_hide_the_error(play: Callable[..., None]) -> None:
+    async def body(nodes: Cluster) -> None:
+        async def handle(_message: Echo, _call: Call) -> str:
+            raise NanoError(ErrorCode.NO_CAPACITY, "full", reason="test.full", culprit=object())
+
+        nodes.core.register({Echo.op: Handler(Echo, handle, allow=ANY)})
+        error = await refusal(nodes.cells[0].call_reply(Echo()))
+        assert (error.code, error.message, error.reason) == (ErrorCode.NO_CAPACITY, "full", "test.full")
+
+    play(body)
+
+
 def test_the_trace_of_the_work_that_calls_reaches_the_other_node(play: Callable[..., None]) -> None:
     async def body(nodes: Cluster) -> None:
         plugin = Plugin(nodes.core)
