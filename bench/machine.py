@@ -45,9 +45,11 @@ def machine() -> Iterator[tuple[Path, PrivateLibvirtd]]:
         raise NotMeasuredError(f"no network namespace can be made: {os.strerror(ctypes.get_errno())}")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     # Short, as a guest's sockets lie deep below and their paths may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="nano-", dir="/tmp") as folder:
-        with private_libvirtd(Path(folder) / "libvirt") as libvirtd:
-            yield Path(folder), libvirtd
+    with (
+        tempfile.TemporaryDirectory(prefix="nano-", dir="/tmp") as folder,
+        private_libvirtd(Path(folder) / "libvirt") as libvirtd,
+    ):
+        yield Path(folder), libvirtd
 
 
 def real_node(folder: Path, libvirtd: PrivateLibvirtd) -> KernelProcess:

@@ -184,7 +184,7 @@ async def core(id: str, secret: str) -> AsyncIterator[dict[str, Callable[..., Aw
 
 
 def open_null() -> Any:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  for the life of the process
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  for the life of the process
 
 
 def cell(node: dict[str, str], core_id: str, core_key: str, port: int) -> Messenger:

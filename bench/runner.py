@@ -7,6 +7,7 @@ import asyncio
 import gc
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ ROWS = Path(__file__).parent / "rows"
 ROOT = Path(__file__).parents[1]
 SMALL_SECONDS = 120
 FULL_SECONDS = 1800
+CLEAN_UP_SECONDS = 30
 SKIPPED = "not measured here"
 NOT_MEASURED = 75
 """Exit code of a row that this machine can't measure (``EX_TEMPFAIL``)."""
@@ -80,22 +82,27 @@ def run_all(rows: list[str], *, is_json: bool, full: bool) -> int:
 
 def run_one(row: str, *, full: bool) -> tuple[list[dict[str, Any]], str]:
     command = [sys.executable, "-m", "bench.runner", row, "--in-process", *(["--full"] if full else [])]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        output, errors = wait_for(process, FULL_SECONDS if full else SMALL_SECONDS)
+    figures = [line for text in output.splitlines() if text.startswith("{") and "ratio" in (line := json.loads(text))]
+    last = errors.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+    if process.returncode == NOT_MEASURED:
+        return figures, f"{SKIPPED}: {last[0]}"
+    return figures, "" if process.returncode == 0 else f"it failed: {errors.strip()[-2000:] or last[0]}"
+
+
+def wait_for(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    """Return what the row wrote. One that is too slow is interrupted, so that it ends what it started itself."""
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=FULL_SECONDS if full else SMALL_SECONDS,
-            check=False,
-        )
+        return process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        return [], "it took too long"
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    figures = [line for line in lines if "ratio" in line]
-    if done.returncode == NOT_MEASURED:
-        return figures, f"{SKIPPED}: {done.stderr.strip().splitlines()[-1]}"
-    return figures, "" if done.returncode == 0 else done.stderr.strip()[-2000:] or f"it failed with exit code {done.returncode}"
+        process.send_signal(signal.SIGINT)
+    try:
+        output, errors = process.communicate(timeout=CLEAN_UP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, errors = process.communicate()
+    return output, f"{errors}\nit took longer than {seconds:g} s"
 
 
 def print_table(lines: list[dict[str, Any]]) -> None:
