@@ -56,7 +56,7 @@ ACTIONS = {
 @click.option("--vcpus", type=int, help="Virtual processors [default: 1].")
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 512M or 2G [default: 1G].")
 @click.option("--disk", "disk_size_bytes", type=Size(), help="Boot disk [default: the image's size].")
-@click.option("--pool", help="Compute pool, by name or id [default: default].")
+@click.option("--compute-pool", help="Compute pool, by name or id [default: default].")
 @click.option("--node", help="Cell to run on, by name or id [default: placement chooses].")
 @click.option("--network", help="Network, by name or id [default: the default network].")
 @click.option("--description", help="Free text.")
@@ -67,7 +67,7 @@ ACTIONS = {
 @click.pass_obj
 def _create(session: Session, /, name: str, image: str, no_start: bool, **options: Any) -> None:  # noqa: ANN401, FBT001
     references = {
-        "compute_pool_id": ("compute-pool", "pool"),
+        "compute_pool_id": ("compute-pool", "compute_pool"),
         "node_id": ("node", "node"),
         "network_id": ("network", "network"),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from nanocore.testing.kernel_process import KernelProcess, wait_until
 from nanocore.testing.kill_points import killed_at, record_points
-from tests.system.conftest import create
+from tests.system.acts import create
 
 Work = Callable[[KernelProcess], object]
 ReadCell = Callable[[KernelProcess], dict[str, set[str]]]

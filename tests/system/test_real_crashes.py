@@ -11,7 +11,7 @@ from nanocore.testing.kernel_process import KernelProcess
 from nanocore.testing.libvirtd import PrivateLibvirtd
 from nanocore.testing.tiny_guest import write_disk
 from tests.system import real
-from tests.system.conftest import remove_instances, upload
+from tests.system.acts import remove_instances, upload
 from tests.system.crashes import WORKFLOWS, ReadCell, Work, kill_everywhere
 
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 
 from nanocore.errors import NanoError
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess, wait_until
-from tests.system.conftest import create, upload, wait_for_state
+from tests.system.acts import create, upload, wait_for_state
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 

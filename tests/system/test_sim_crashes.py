@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from nanocore.testing.kernel_process import KernelProcess
-from tests.system.conftest import upload
+from tests.system.acts import upload
 from tests.system.crashes import WORKFLOWS, Work, kill_everywhere
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.process, pytest.mark.timeout(900)]
 
 
 def read_cell(kernel: KernelProcess) -> dict[str, set[str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.testing.kernel_process import KernelProcess, wait_until
-from tests.system.conftest import create, upload, wait_for_state
+from tests.system.acts import create, upload, wait_for_state
 
 pytestmark = pytest.mark.process
 

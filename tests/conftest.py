@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,8 +14,17 @@ from nanocore.testing.kernel_process import KernelProcess, wait_until
 from nanocore.testing.libvirtd import PrivateLibvirtd, private_libvirtd
 from nanoplugins.quickstart import demo_image as demo_image_module
 from tests.system import real
+from tests.system.acts import remove_instances
 
-MIB = 1024**2
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what takes longer to ``./run-tests --full``."""
+    if os.environ.get("NANO_FULL"):
+        return
+    longer = [item for item in items if item.get_closest_marker("full")]
+    if longer:
+        config.hook.pytest_deselected(items=longer)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
 @pytest.fixture
@@ -38,28 +47,6 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def upload(kernel: KernelProcess, file: Path, name: str = "small") -> str:
-    """Upload an image and return its id."""
-    return str(kernel.client.upload_disk_image(file, name)["id"])
-
-
-def create(kernel: KernelProcess, name: str, image_id: str, **more: Any) -> dict[str, Any]:
-    """Create an instance and return the operation."""
-    body = {"name": name, "image_id": image_id, "memory_bytes": 64 * MIB} | more
-    answer: dict[str, Any] = kernel.client.request("POST", "/instances", json=body)
-    return answer
-
-
-def wait_for_state(kernel: KernelProcess, instance_id: str, state: str) -> dict[str, Any]:
-    """Return the instance once it is observed in ``state``."""
-
-    def look() -> dict[str, Any] | None:
-        instance: dict[str, Any] = kernel.client.get(f"/instances/{instance_id}")
-        return instance if instance["state"]["observed"] == state else None
-
-    return wait_until(look, what=f"state {state} of {instance_id}")
-
-
 @pytest.fixture(scope="session")
 def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateLibvirtd]:
     """A libvirtd of this test run."""
@@ -70,7 +57,7 @@ def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateLibvir
 @pytest.fixture(scope="session")
 def demo_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo disk image, built from the distribution's packages; kept between runs in ``.cache``."""
-    cached = Path(__file__).parents[2] / ".cache" / "demo.qcow2"
+    cached = Path(__file__).parents[1] / ".cache" / "demo.qcow2"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
         fresh = tmp_path_factory.mktemp("demo") / "demo.qcow2"
@@ -97,13 +84,3 @@ def real_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelPro
     assert real.own_tables() == tables
     assert real.volume_files(process) == set()
     assert not real.processes_of(tmp_path)
-
-
-def remove_instances(kernel: KernelProcess) -> None:
-    """Delete every instance and wait for it."""
-    wait_until(
-        lambda: all(item["state"]["observed"] != "unknown" for item in kernel.client.get("/instances")["items"]),
-        what="the cell's word",
-    )
-    for item in kernel.client.get("/instances")["items"]:
-        kernel.client.wait(kernel.client.request("DELETE", f"/instances/{item['id']}"))
