@@ -233,9 +233,9 @@ class Exchange:
 
     def on_link_down(self, peer: str, reason: str) -> None:
         """Fail at once what waited for replies over the link."""
-        self.routes.link_down(peer)
-        info = self._registry.find(peer)
-        self._log.info("link ended", peer=peer, name=info.name if info else None, reason=reason)
+        if self.routes.link_down(peer):
+            info = self._registry.find(peer)
+            self._log.info("link ended", peer=peer, name=info.name if info else None, reason=reason)
         for pending in self._pending.take_lost(peer):
             pending.lose(reason)
         self._listener.on_link(peer, reason)

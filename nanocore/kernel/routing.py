@@ -27,10 +27,12 @@ class Routes:
         self._linked.add(peer)
         self._behind.pop(peer, None)
 
-    def link_down(self, peer: str) -> None:
-        """Forget the link, and what was reached through it."""
+    def link_down(self, peer: str) -> bool:
+        """Forget the link, and what was reached through it; return whether there was one."""
+        was_linked = peer in self._linked
         self._linked.discard(peer)
         self._behind = {node: relay for node, relay in self._behind.items() if relay != peer}
+        return was_linked
 
     def learn(self, node: str, relay: str) -> None:
         """Note that ``node`` sent something through ``relay``, so that answers find it there."""
