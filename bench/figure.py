@@ -5,6 +5,22 @@ from __future__ import annotations
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Size(Enum):
+    """How much a row does: enough for a test that it runs, for a look, or for the real figures."""
+
+    TINY = 0
+    SMALL = 1
+    FULL = 2
+
+    def of(self, tiny: T, small: T, full: T) -> T:
+        """Return the one of the three that is meant."""
+        return (tiny, small, full)[self.value]
 
 
 class NotMeasuredError(Exception):

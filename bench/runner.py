@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from bench.figure import NotMeasuredError
+from bench.figure import NotMeasuredError, Size
 
 ROWS = Path(__file__).parent / "rows"
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("rows", nargs="*", help="names of rows; default: all")
     parser.add_argument("--json", action="store_true", help="print JSON lines only")
-    parser.add_argument("--full", action="store_true", help="real sizes instead of small ones")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--full", dest="size", action="store_const", const=Size.FULL, help="real sizes, not small ones")
+    sizes.add_argument("--tiny", dest="size", action="store_const", const=Size.TINY, help=argparse.SUPPRESS)
+    parser.set_defaults(size=Size.SMALL)
     parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     known = sorted(path.stem for path in ROWS.glob("*.py") if path.stem != "__init__")
@@ -40,18 +43,18 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}; there are: {', '.join(known)}")
     if arguments.in_process:
-        return measure_here(arguments.rows[0], full=arguments.full)
-    return run_all(arguments.rows or known, is_json=arguments.json, full=arguments.full)
+        return measure_here(arguments.rows[0], arguments.size)
+    return run_all(arguments.rows or known, arguments.size, is_json=arguments.json)
 
 
-def measure_here(row: str, *, full: bool) -> int:
+def measure_here(row: str, size: Size) -> int:
     module = importlib.import_module(f"bench.rows.{row}")
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # as a node sets them
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as a node's loop
         try:
-            figures = runner.run(module.measure(full))
+            figures = runner.run(module.measure(size))
         except NotMeasuredError as error:
             print(error, file=sys.stderr)
             return NOT_MEASURED
@@ -60,14 +63,14 @@ def measure_here(row: str, *, full: bool) -> int:
     return 0
 
 
-def run_all(rows: list[str], *, is_json: bool, full: bool) -> int:
+def run_all(rows: list[str], size: Size, *, is_json: bool) -> int:
     lines: list[dict[str, Any]] = []
     failed = 0
     for row in rows:
         begun = time.monotonic()
         if not is_json:
             print(f"measuring {row} ...", file=sys.stderr, flush=True)
-        found, error = run_one(row, full=full)
+        found, error = run_one(row, size)
         lines += found
         if error:
             failed += not error.startswith(SKIPPED)
@@ -80,10 +83,10 @@ def run_all(rows: list[str], *, is_json: bool, full: bool) -> int:
     return 1 if failed else 0
 
 
-def run_one(row: str, *, full: bool) -> tuple[list[dict[str, Any]], str]:
-    command = [sys.executable, "-m", "bench.runner", row, "--in-process", *(["--full"] if full else [])]
+def run_one(row: str, size: Size) -> tuple[list[dict[str, Any]], str]:
+    command = [sys.executable, "-m", "bench.runner", row, "--in-process", *size.of(["--tiny"], [], ["--full"])]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        output, errors = wait_for(process, FULL_SECONDS if full else SMALL_SECONDS)
+        output, errors = wait_for(process, size.of(SMALL_SECONDS, SMALL_SECONDS, FULL_SECONDS))
     figures = [line for text in output.splitlines() if text.startswith("{") and "ratio" in (line := json.loads(text))]
     last = errors.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
     if process.returncode == NOT_MEASURED:

@@ -1,1 +1,1 @@
-"""One module a row: ``async def measure(full: bool) -> list[Figure]``."""
+"""One module a row: ``async def measure(size: Size) -> list[Figure]``."""

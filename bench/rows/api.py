@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.child import Child, child
-from bench.figure import Figure, of_rounds
+from bench.figure import Figure, Size, of_rounds
 from bench.http import Target, bare_tornado, get, load, send
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess
 
@@ -108,12 +108,12 @@ async def fill(kernel: KernelProcess, count: int) -> Node:
     return node
 
 
-async def rates(node: Node, tornado: Child, *, full: bool) -> list[Figure]:
+async def rates(node: Node, tornado: Child, size: Size) -> list[Figure]:
     where = await tornado.ask("where")
     one, page = f"/instances/{node.instance_id}", "/instances?limit=1000"
     bare_tls = {"pid": tornado.pid, "port": where["port"]}
     bare_local = {"pid": tornado.pid, "path": where["path"]}
-    pages, ones = (1000, 10_000) if full else (48, 400)
+    pages, ones = size.of((8, 16), (48, 400), (1000, 10_000))
     whole, single = "GET a page of 1,000 instances", "GET one instance"
     work = [
         (f"{whole}, HTTPS and token", node.over_tls(page), Target(resource="/page", **bare_tls), pages, WHY_PAGE),
@@ -123,7 +123,7 @@ async def rates(node: Node, tornado: Child, *, full: bool) -> list[Figure]:
     ]
     figures = []
     for name, ours, bare, requests, why in work:
-        found = [(await load(ours, requests), await load(bare, requests)) for _ in range(5 if full else 3)]
+        found = [(await load(ours, requests), await load(bare, requests)) for _ in range(size.of(1, 3, 5))]
         figures += [
             of_rounds(f"{name}: rate", "1/s", [(o[0], b[0]) for o, b in found], goal=">= 0.7", n=requests, why=why),
             of_rounds(f"{name}: CPU", "us", [(o[1], b[1]) for o, b in found], n=requests),
@@ -150,20 +150,20 @@ def listing(node: Node, rounds: int) -> list[Figure]:
     ]
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
+async def measure(size: Size) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="nano-bench-") as folder:
         config = SIM_CONFIG.replace("strict = true", "").replace("report_interval_seconds = 0.5", "") + LARGE_CELL
         kernel = KernelProcess(Path(folder), config)
         kernel.start()
         try:
             await asyncio.to_thread(kernel.wait_ready)
-            node = await fill(kernel, 1000)
+            node = await fill(kernel, size.of(20, 1000, 1000))
             page = Path(folder) / "page.json"
             page.write_bytes(await get(node.local("/instances?limit=1000")))
             tls = {"certificate": str(find(kernel.root, "cert*.pem")), "key": str(find(kernel.root, "key.pem"))}
             async with child(bare_tornado, folder=folder, page=str(page), **tls) as tornado:
-                figures = await rates(node, tornado, full=full)
-            return [*figures, *await asyncio.to_thread(listing, node, 15 if full else 7)]
+                figures = await rates(node, tornado, size)
+            return [*figures, *await asyncio.to_thread(listing, node, size.of(1, 7, 15))]
         finally:
             await asyncio.to_thread(kernel.stop)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.child import child, cpu_seconds, resident_bytes
-from bench.figure import Figure, NotMeasuredError, of_rounds
+from bench.figure import Figure, NotMeasuredError, Size, of_rounds
 from bench.machine import machine, real_node
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess
 
@@ -88,8 +88,8 @@ def make_node(stack: ExitStack) -> tuple[KernelProcess, str, str]:
     return real_node(folder, libvirtd), "real drivers", LIBRARIES + REAL_LIBRARIES
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
-    seconds, rounds = (60.0, 9) if full else (10.0, 5)
+async def measure(size: Size) -> list[Figure]:
+    seconds, rounds = size.of((0.5, 1), (10.0, 5), (60.0, 9))
     with ExitStack() as stack:
         kernel, drivers, libraries = make_node(stack)
         try:

@@ -13,7 +13,7 @@ import zmq
 
 from bench import bare, nodes
 from bench.child import Child, child, cpu_seconds, resident_bytes
-from bench.figure import Figure, of_rounds
+from bench.figure import Figure, Size, of_rounds
 from nanocore.ids import new_id
 from nanocore.kernel.membership import BEAT_SECONDS, STRETCH, STRETCH_ABOVE
 from nanocore.transport.curve import KeyPair
@@ -121,7 +121,7 @@ class Storm:
 
 
 async def measure_storm(
-    server: Child, open: Awaitable[int], keys: KeyPair, id: str, many: list[Node], *, full: bool
+    server: Child, open: Awaitable[int], keys: KeyPair, id: str, many: list[Node], *, size: Size
 ) -> Storm:
     count = len(many)
     memory = resident_bytes(server.pid)
@@ -136,22 +136,22 @@ async def measure_storm(
         interval = BEAT_SECONDS * (STRETCH if count > STRETCH_ABOVE else 1)
         await clients.ask("beat", seconds=1.0, interval=interval)
         before = cpu_seconds(server.pid)
-        beats = await clients.ask("beat", seconds=20.0 if full else 3.0, interval=interval)
+        beats = await clients.ask("beat", seconds=size.of(0.5, 3.0, 20.0), interval=interval)
         beat_cpu = cpu_seconds(server.pid) - before
     return Storm(seconds, cpu / count * 1e3, memory / count / 1000, beat_cpu / beats * 1e6)
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
-    count, rounds = (10_000, 3) if full else (1000, 3)
+async def measure(size: Size) -> list[Figure]:
+    count, rounds = size.of((40, 1), (1000, 3), (10_000, 3))
     pairs: list[tuple[Storm, Storm]] = []
     many = nodes.fresh_nodes(count)
     for _ in range(rounds):
         keys, id = KeyPair.generate(), new_id()
         async with child(bare.router, secret=keys.secret) as router:
             opened = router.ask("open", keys=[node["public"] for node in many])
-            limit = await measure_storm(router, opened, keys, id, many, full=full)
+            limit = await measure_storm(router, opened, keys, id, many, size=size)
         async with child(nodes.core, id=id, secret=keys.secret) as core:
-            ours = await measure_storm(core, core.ask("open", nodes=many), keys, id, many, full=full)
+            ours = await measure_storm(core, core.ask("open", nodes=many), keys, id, many, size=size)
             assert await core.ask("reachable") == count
         pairs.append((ours, limit))
     of = f"{count:,} nodes"

@@ -18,7 +18,7 @@ from pathlib import Path
 import libvirt
 
 from bench.child import cpu_seconds
-from bench.figure import Figure, of_rounds
+from bench.figure import Figure, Size, of_rounds
 from bench.machine import machine, real_node
 from nanocore.testing import tiny_guest
 from nanocore.testing.kernel_process import KernelProcess
@@ -123,12 +123,12 @@ def compare_creates(kernel: KernelProcess, uri: str, rounds: int) -> list[Figure
     ]
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
+async def measure(size: Size) -> list[Figure]:
     with machine() as (folder, libvirtd):
         kernel = real_node(folder, libvirtd)
         kernel.start()
         try:
             await asyncio.to_thread(kernel.wait_ready)
-            return await asyncio.to_thread(compare_creates, kernel, libvirtd.uri, 30 if full else 9)
+            return await asyncio.to_thread(compare_creates, kernel, libvirtd.uri, size.of(1, 9, 30))
         finally:
             await asyncio.to_thread(kernel.stop)

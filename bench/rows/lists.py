@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench.figure import Figure, compare
+from bench.figure import Figure, Size, compare
 from nanocore.clock import SystemClock
 from nanocore.contracts.listing import ListQuery
 from nanocore.contracts.table import Table
@@ -50,8 +50,8 @@ def best_ms(act: Callable[[], object], turns: int) -> float:
     return sorted(times)[len(times) // 2] * 1000
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001, C901  every row's shape
-    count, turns = (100_000, 50) if full else (10_000, 20)
+async def measure(size: Size) -> list[Figure]:  # noqa: C901  one small function a figure
+    count, turns = size.of((2000, 3), (10_000, 20), (100_000, 50))
     table, instances = fill(count)
     page = instances[:1000]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from bench.figure import Figure, compare
+from bench.figure import Figure, Size, compare
 from nanocore.clock import SystemClock
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.operation import Step, StepContext
@@ -267,9 +267,9 @@ def quiet() -> Any:
     return structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
-    each, turns, count = (20, 500, 50_000) if full else (5, 150, 3000)
-    operations, steps = (5000, 5) if full else (1000, 5)
+async def measure(size: Size) -> list[Figure]:
+    each, turns, count = size.of((1, 25, 200), (5, 150, 3000), (20, 500, 50_000))
+    operations, steps = size.of((50, 5), (1000, 5), (5000, 5))
     return [
         await compare(
             "state store: durable records, 1,000 writers",

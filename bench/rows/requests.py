@@ -17,7 +17,7 @@ import zmq
 
 from bench import bare, nodes
 from bench.child import Child, child, cpu_seconds
-from bench.figure import Figure, of_rounds
+from bench.figure import Figure, Size, of_rounds
 from nanocore.ids import new_id
 from nanocore.testing.cluster import wait_for
 from nanocore.transport.curve import KeyPair
@@ -124,8 +124,8 @@ async def answering() -> AsyncIterator[tuple[Child, Child, Callable[[Child], Bar
             await cell.stop()
 
 
-async def measure(full: bool) -> list[Figure]:  # noqa: FBT001  every row's shape
-    lone, many, rounds = (2000, 40_000, 7) if full else (400, 5_000, 5)
+async def measure(size: Size) -> list[Figure]:
+    lone, many, rounds = size.of((20, 192, 1), (400, 5_000, 5), (2000, 40_000, 7))
     one_side: list[tuple[Round, Round]] = []
     both: list[tuple[Round, Round]] = []
     async with answering() as (core, echo, client, call):
