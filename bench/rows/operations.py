@@ -165,6 +165,7 @@ class BenchWorkflow:
 
     def result(self, input: BenchInput, outcomes: Mapping[str, Any]) -> dict[str, Any] | None:
         del input, outcomes
+        return None
 
     async def _do(self, context: StepContext) -> Any:
         del context

@@ -135,9 +135,8 @@ async def measure(size: Size) -> list[Figure]:
                 asking = client(to)
                 found.append(await measure_round(asking.ask, to.pid, lone, many))
                 asking.close()
-            ends = await measure_round(call(), core.pid, lone, many)
             one_side.append((found[1], found[0]))
-            both.append((ends, found[0]))
+            both.append((await measure_round(call(), core.pid, lone, many), found[0]))
     answered, ends = "request 4 KB, answered by the kernel", "request 4 KB, kernel on both ends"
 
     def figures(name: str, pairs: list[tuple[Round, Round]], why: str) -> list[Figure]:
