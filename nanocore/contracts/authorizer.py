@@ -17,10 +17,11 @@ SYSTEM = "system"
 
 
 class ResourceRef(Result, frozen=True, kw_only=True):
-    """An object of the API, by noun and id."""
+    """An object of the API, by noun and id; ``name`` is for people, as it was when the reference was made."""
 
     kind: str
     id: str
+    name: str | None = None
 
 
 class Principal(Result, frozen=True, kw_only=True):

@@ -54,7 +54,7 @@ class CreateWorkflow:
 
     def resources(self, input: CreateInput) -> list[ResourceRef]:
         """Return the new instance."""
-        return [ResourceRef(kind="instance", id=input.record.id)]
+        return [ResourceRef(kind="instance", id=input.record.id, name=input.record.name)]
 
     def result(self, input: CreateInput, outcomes: Mapping[str, Any]) -> dict[str, Any]:
         """Return where it went and what it got."""

@@ -35,7 +35,7 @@ class DeleteWorkflow:
 
     def resources(self, input: DeleteInput) -> list[ResourceRef]:
         """Return the instance."""
-        return [ResourceRef(kind="instance", id=input.record.id)]
+        return [ResourceRef(kind="instance", id=input.record.id, name=input.record.name)]
 
     def result(self, input: DeleteInput, _outcomes: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is gone."""

@@ -39,7 +39,7 @@ from nanoplugins.compute.board import Board
 from nanoplugins.compute.create import CreateInput, name_taken
 from nanoplugins.compute.delete import DeleteInput
 from nanoplugins.compute.placing import Placing
-from nanoplugins.compute.power import PowerInput
+from nanoplugins.compute.power import POWER_ACTIONS, PowerInput, power_kind
 from nanoplugins.compute.records import (
     COMPUTE_POOL_NAMES,
     DECISIONS,
@@ -51,15 +51,6 @@ from nanoplugins.compute.records import (
 from nanoplugins.compute.views import observe, refuse
 
 APPEAR_SECONDS = 2.0
-POWER_ACTIONS = [
-    InstanceAction.START,
-    InstanceAction.STOP,
-    InstanceAction.POWER_OFF,
-    InstanceAction.REBOOT,
-    InstanceAction.RESET,
-    InstanceAction.PAUSE,
-    InstanceAction.RESUME,
-]
 
 
 class Instances:
@@ -241,13 +232,15 @@ class Instances:
             )
         action = InstanceAction(message.action)
         self._may(action, message.id)
+        record = get_instance(self._board.store, message.id)
         operation = await self._context.operations.run(
-            "instance.power",
+            power_kind(action),
             PowerInput(
                 id=message.id,
                 action=action,
                 grace_seconds=message.grace_seconds if action is InstanceAction.STOP else 0,
-                previous=get_instance(self._board.store, message.id).desired,
+                previous=record.desired,
+                name=record.name,
             ),
             requested_by=call.actor,
             idempotency_key=message.idempotency_key,

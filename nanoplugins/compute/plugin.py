@@ -25,7 +25,7 @@ from nanoplugins.compute.instances import Instances
 from nanoplugins.compute.nodes import Nodes
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.pools import ComputePools
-from nanoplugins.compute.power import PowerWorkflow
+from nanoplugins.compute.power import POWER_ACTIONS, PowerWorkflow
 from nanoplugins.compute.records import ALL
 from nanoplugins.compute.routes import all_routes
 from nanoplugins.compute.service import ComputeService
@@ -96,7 +96,7 @@ class Plugin:
         return [
             CreateWorkflow(context, parts.board, parts.placing),
             DeleteWorkflow(context, parts.board),
-            PowerWorkflow(context, parts.board),
+            *(PowerWorkflow(context, parts.board, action) for action in POWER_ACTIONS),
         ]
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""The workflow ``instance.power``: one power action, with the wait for its effect."""
+"""The workflows ``instance.start``, ``instance.stop``…: one power action, with the wait for its effect."""
 
 from __future__ import annotations
 
@@ -26,8 +26,22 @@ DESIRED: dict[InstanceAction, DesiredState] = {
 }
 """What an action makes the record want; reboot and reset change nothing about that."""
 
+POWER_ACTIONS = [
+    InstanceAction.START,
+    InstanceAction.STOP,
+    InstanceAction.POWER_OFF,
+    InstanceAction.REBOOT,
+    InstanceAction.RESET,
+    InstanceAction.PAUSE,
+    InstanceAction.RESUME,
+]
 OFF = frozenset({ObservedState.STOPPED, ObservedState.MISSING, ObservedState.CRASHED})
 ACT_SECONDS = 150.0
+
+
+def power_kind(action: InstanceAction) -> str:
+    """Return the kind of the operation that does ``action``."""
+    return f"instance.{action.value}"
 
 
 class PowerInput(Struct, frozen=True, kw_only=True):
@@ -37,22 +51,23 @@ class PowerInput(Struct, frozen=True, kw_only=True):
     action: InstanceAction
     grace_seconds: float
     previous: DesiredState
+    name: str | None = None
 
 
 class PowerWorkflow:
     """Note the wish, then do it; a start makes port and guest as the record wants them first."""
 
-    kind = "instance.power"
     input = PowerInput
 
-    def __init__(self, context: PluginContext, board: Board) -> None:
+    def __init__(self, context: PluginContext, board: Board, action: InstanceAction) -> None:
+        self.kind = power_kind(action)
         self._context = context
         self._board = board
         self._cell = CellCommands(context, board.cells)
 
     def resources(self, input: PowerInput) -> list[ResourceRef]:
         """Return the instance."""
-        return [ResourceRef(kind="instance", id=input.id)]
+        return [ResourceRef(kind="instance", id=input.id, name=input.name)]
 
     def result(self, input: PowerInput, outcomes: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was seen afterwards."""

@@ -7,7 +7,7 @@ from nanocore.capabilities.rest import Route
 from nanocore.model.compute_pool import ComputePool
 from nanocore.model.instance import Instance, InstanceAction
 from nanocore.model.node import Node
-from nanoplugins.compute.instances import POWER_ACTIONS
+from nanoplugins.compute.power import POWER_ACTIONS
 
 _ID = "2c4f9a31-6f0e-4a55-9b0e-0f6f5a2f7a10"
 

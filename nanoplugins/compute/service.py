@@ -24,7 +24,7 @@ from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.pools import ComputePools
-from nanoplugins.compute.power import PowerInput
+from nanoplugins.compute.power import PowerInput, power_kind
 from nanoplugins.compute.reconcile import Plan, plan
 from nanoplugins.compute.records import INSTANCES, TOMBSTONES, change_instance, get_instance
 
@@ -200,7 +200,7 @@ class ComputeService:
         self._context.log.info("compute.autostart", instance=id)
         try:
             await self._context.operations.run(
-                "instance.power",
+                power_kind(InstanceAction.START),
                 PowerInput(id=id, action=InstanceAction.START, grace_seconds=0, previous=DesiredState.RUNNING),
             )
         except NanoError as error:

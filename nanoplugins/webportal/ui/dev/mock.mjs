@@ -98,7 +98,7 @@ export class MockApi {
   act(row, action, send, fail) {
     const answer = allowed(row).find((other) => other.name === action);
     if (!answer?.allowed) return fail(409, "wrong_state", `${row.name} can't ${action}: ${answer?.why_not}`);
-    return this.begin("instance.power", row, TARGET[action], send);
+    return this.begin(`instance.${action}`, row, TARGET[action], send);
   }
 
   begin(kind, row, state, send) {

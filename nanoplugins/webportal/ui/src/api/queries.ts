@@ -63,17 +63,6 @@ export const operations = (search = "limit=50") => list<Operation>("operations",
 export const plugins = () => list<PluginStatus>("plugins", "");
 export const tokens = () => list<Token>("tokens", "");
 
-/** Ids to names; not under the topic `instances`, so that events about use do not read it again. */
-export const instanceNames = () =>
-  queryOptions({
-    queryKey: ["instance-names"],
-    queryFn: async ({ signal }) => {
-      const page = await getPage<Instance>("/instances?limit=200&sort=-created_at", signal);
-      return new Map(page.items.map((item) => [item.id, item.name]));
-    },
-    staleTime: 30_000,
-  });
-
 export const system = () =>
   queryOptions({ queryKey: ["system"], queryFn: ({ signal }) => get<SystemOverview>("/system", signal) });
 

@@ -227,6 +227,7 @@ export interface Network {
 export interface ResourceRef {
   kind: string;
   id: string;
+  name?: string | null;
 }
 
 export interface OperationError {

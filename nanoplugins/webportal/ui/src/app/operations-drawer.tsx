@@ -8,7 +8,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { del } from "../api/client";
 import { problemOfOperation } from "../api/problem";
-import { instanceNames, operations } from "../api/queries";
+import { operations } from "../api/queries";
 import type { Operation } from "../api/types";
 import { Ago, StateBadge, useNow } from "../parts/facts";
 import { AppLink } from "../parts/page";
@@ -28,34 +28,19 @@ export function useUnseenFailures() {
   };
 }
 
-/** A power operation says which one it is in its result, and before in the name of its step. */
-function kindOf(operation: Operation): string {
-  if (operation.kind !== "instance.power") return operation.kind;
-  const action = operation.result?.action ?? operation.progress.step;
-  return POWER_KINDS.has(String(action)) ? `instance.${String(action)}` : operation.kind;
-}
-
 export function useKindText(): (operation: Operation) => string {
   const { t } = useTranslation("operations");
-  return (operation) => t(`kinds.${kindOf(operation).replaceAll(".", "_")}`, { defaultValue: operation.kind });
+  return (operation) => t(`kinds.${operation.kind.replaceAll(".", "_")}`, { defaultValue: operation.kind });
 }
 
-const POWER_KINDS = new Set(["start", "stop", "power_off", "reboot", "reset", "pause", "resume"]);
 const PAGES: Record<string, string> = { instance: "instances", node: "nodes", compute_pool: "compute-pools" };
 
-/** Operations carry ids only; the names of recent instances are read once in a while. */
-function useNames(): (id: string) => string {
-  const { data } = useQuery(instanceNames());
-  return (id) => data?.get(id) ?? id.slice(0, 8);
-}
-
 export function Resources({ operation }: { operation: Operation }) {
-  const nameOf = useNames();
   return (
     <>
       {operation.resources.map((resource) => {
         const page = PAGES[resource.kind];
-        const text = nameOf(resource.id);
+        const text = resource.name ?? resource.id.slice(0, 8);
         return page ? (
           <AppLink key={resource.id} to={`/${page}/${resource.id}`}>
             {text}
