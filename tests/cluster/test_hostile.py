@@ -19,8 +19,7 @@ from nanocore.testing.cluster import QUICK, Cluster, cluster, wait_for
 from nanocore.transport.curve import KeyPair
 from nanocore.wire import Event, Request, decode, encode
 from nanocore.wire.envelope import ErrorBody, Header, Kind, pack, unpack
-
-from .test_cluster import Change, Echo, Pipe, Plugin, Ticked, refusal
+from tests.cluster.cast import Change, Echo, Pipe, Plugin, Ticked, refusal
 
 pytestmark = pytest.mark.cluster
 
