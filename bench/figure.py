@@ -72,7 +72,7 @@ class Figure:
             "n": self.n,
             "spread": round(self.spread, 3),
         }
-        return {**line, "why": self.why} if self.why else line
+        return {**line, "why": self.why} if self.why and self.met is False else line
 
 
 Measured = Callable[[], Awaitable[float]]

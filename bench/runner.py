@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,14 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         print("  ".join(cells).rstrip())
     missed = [line for line in lines if line["met"] is False]
     print(f"\n{len(missed)} of {sum(line['met'] is not None for line in lines)} goals missed" + ":" * bool(missed))
+    reasons: dict[str, list[str]] = {}
     for line in missed:
-        print(f"  {line['name']} ({line['goal']}): {line.get('why', 'no reason known; profile it')}")
+        reasons.setdefault(line.get("why", "no reason known; profile it"), []).append(
+            f"{line['name']} ({line['goal']})"
+        )
+    for reason, names in reasons.items():
+        print("  " + "\n  ".join(names))
+        print(textwrap.fill(reason, 110, initial_indent="      ", subsequent_indent="      "))
 
 
 if __name__ == "__main__":

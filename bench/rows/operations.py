@@ -279,6 +279,7 @@ async def measure(size: Size) -> list[Figure]:
             lambda: bare_records_a_second(each),
             goal=">= 0.6",
             n=PRODUCERS * each,
+            why="entries, revisions, indexes and the change feed of each record are kept on the loop, in Python",
         ),
         await compare(
             "state store: one lone durable record",
@@ -316,5 +317,13 @@ async def measure(size: Size) -> list[Figure]:
             n=count,
             why="the bare coroutine writes no journal; record, commit and the view in the list are the rest",
         ),
-        Figure("operations: memory of one in flight", await flight_bytes(count), "B", 2560, "<= 1", count),
+        Figure(
+            "operations: memory of one in flight",
+            await flight_bytes(count),
+            "B",
+            2560,
+            "<= 1",
+            count,
+            why="a task with its frames, the state machine, the record in the store and its view as JSON in the list",
+        ),
     ]

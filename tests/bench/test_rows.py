@@ -64,7 +64,7 @@ def test_the_table_names_every_goal_missed(capsys: pytest.CaptureFixture[str]) -
     print_table(lines)
     shown = capsys.readouterr().out
     assert "1 of 2 goals missed" in shown
-    assert "slow (<= 2): the moon" in shown
+    assert "slow (<= 2)\n      the moon\n" in shown
     assert shown.count("MISSED") == 1
 
 
