@@ -220,7 +220,7 @@ class BodyHandler(BaseHandler):
         self.connection.set_max_body_size(limit)
         # Tornado refuses what is no number; thousands of digits are one, and more than int() takes.
         if length.isascii() and length.isdigit() and (len(length) > MAX_DIGITS or int(length) > limit):
-            raise self._too_long()
+            raise self._too_long({"Connection": "close"})  # the body stays unread
 
     def data_received(self, chunk: bytes) -> None:
         """Keep a piece of the body, or only count it once there is too much."""
@@ -244,10 +244,11 @@ class BodyHandler(BaseHandler):
         """Return the query's parameters as text. Raises ``invalid_argument`` for bytes that are none."""
         return {name: self.get_query_arguments(name) for name in self.request.query_arguments}
 
-    def _too_long(self) -> HttpProblem:
+    def _too_long(self, headers: dict[str, str] | None = None) -> HttpProblem:
         return HttpProblem(
             413,
             ErrorCode.INVALID_ARGUMENT,
             f"the body is longer than {self.api.config.max_body_bytes} bytes",
             reason="http.body_too_long",
+            headers=headers,
         )

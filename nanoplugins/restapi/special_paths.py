@@ -104,7 +104,8 @@ SPECIAL_OPERATIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
                         "ws_path": f"{API}/consoles/6f1c2a5e-0b7d-4c1e-9a55-3f0e8a1d2b4c/screen?ticket=q0sX…",
                         "expires_at": "2026-11-22T10:00:30+00:00",
                     },
-                )
+                ),
+                "409": {"description": "`wrong_state`: the instance has no console now"},
             },
             _ID,
             requestBody=_CONSOLE_BODY,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tornado import web
 
@@ -33,6 +34,11 @@ class UploadHandler(BaseHandler):
         """Add the protocol's own header to every answer."""
         super().set_default_headers()
         self.set_header("Tus-Resumable", VERSION)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  Tornado's signature
+        """Say that the connection ends as well, as it does when ``prepare`` refuses. Called by Tornado."""
+        self.set_header("Connection", "close")
+        super().write_error(status_code, **kwargs)
 
     async def prepare(self) -> None:
         """Check everything, and open the stream, before the first byte."""
