@@ -117,3 +117,10 @@ def test_every_plugin_is_in_the_map() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for plugin in sorted((ROOT / "nanoplugins").glob("*/plugin.py")):
         assert re.search(rf"\b{plugin.parent.name}\b", text), f"the map does not say what {plugin.parent.name} is for"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "zh-CN" in page])
+def test_a_chinese_paragraph_is_one_line(page: str) -> None:
+    """A line break within it would be shown as a space."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert re.findall(r"^[^\n|#<].*\n(?=[^\n|#<!-]).*$", text, re.MULTILINE) == []
