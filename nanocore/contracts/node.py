@@ -128,6 +128,15 @@ class RevokeNode(Command[None], frozen=True, kw_only=True):
     id: NodeId
 
 
+class NodeRegistered(Event, frozen=True, kw_only=True):
+    """A node used an invite: its key is known from now on, whether it ever says hello or not."""
+
+    op: ClassVar[str] = "node.registered"
+    is_forwarded: ClassVar[bool] = False
+
+    node: NodeInfo
+
+
 class NodeJoined(Event, frozen=True, kw_only=True):
     """A peer became reachable (joined or came back)."""
 

@@ -20,6 +20,7 @@ from nanocore.contracts.node import (
     JoinAccepted,
     ListInvites,
     NodeInfo,
+    NodeRegistered,
     NodeRole,
     RevokeNode,
 )
@@ -29,7 +30,7 @@ from nanocore.kernel.trust import JOINING_PREFIX, CoreAddress, Identity, JoinTok
 from nanocore.transport.base import Fabric, Frame, Transport, TransportLimits
 from nanocore.transport.curve import KeyPair
 from nanocore.transport.zeromq import ZeroMqFabric
-from nanocore.wire import decode, encode
+from nanocore.wire import Event, decode, encode
 from nanocore.wire.envelope import ErrorBody, Header, Kind, pack, unpack
 
 JOINING_ONLY = frozenset({NodeRole.JOINING})
@@ -58,11 +59,18 @@ class Enrolment:
     """Answers what a core is asked about its nodes."""
 
     def __init__(
-        self, me: NodeInfo, registry: Registry, *, listening: Callable[[], Listening], cut: Callable[[NodeInfo], None]
+        self,
+        me: NodeInfo,
+        registry: Registry,
+        *,
+        listening: Callable[[], Listening],
+        deliver: Callable[[Event], None],
+        cut: Callable[[NodeInfo], None],
     ) -> None:
         self._me = me
         self._registry = registry
         self._listening = listening
+        self._deliver = deliver
         self._cut = cut
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -77,7 +85,9 @@ class Enrolment:
         return {handler.op: handler for handler in handlers}
 
     async def _join(self, message: Join, call: Call) -> JoinAccepted:
-        await self._registry.join(call.source.id, message, self._me.zone)
+        record = await self._registry.join(call.source.id, message, self._me.zone)
+        # Also one that never says hello has a key that works: it must be seen to be revoked.
+        self._deliver(NodeRegistered(node=record.info()))
         return JoinAccepted(core=self._me, zone=self._me.zone)
 
     async def _create_invite(self, message: CreateInvite, _: Call) -> Invite:

@@ -109,7 +109,10 @@ class Messenger:
         )
         self.register(self._presence.handlers())
         if registry.is_authority:
-            self.register(Enrolment(self.info, registry, listening=self._listening, cut=self._cut).handlers())
+            enrolment = Enrolment(
+                self.info, registry, listening=self._listening, deliver=self._deliver_here, cut=self._cut
+            )
+            self.register(enrolment.handlers())
 
     def _make_exchange(self, *, is_hub: bool) -> Exchange:
         settings = self._settings
@@ -134,7 +137,7 @@ class Messenger:
             log=self._log,
             beat_seconds=self._settings.beat_seconds,
             greet=self._greet,
-            deliver=lambda event: self._bus.deliver(event, self.info),
+            deliver=self._deliver_here,
             spawn=self._spawn,
             tell=self._tell,
         )
@@ -370,6 +373,9 @@ class Messenger:
         self._log.warning("node revoked", peer=info.id, name=info.name)
         self._presence.revoked(info)
         self._streams.cut(info.id, "revoked")
+
+    def _deliver_here(self, event: Event) -> None:
+        self._bus.deliver(event, self.info)
 
     def _listening(self) -> Listening:
         bound = self._settings.bind_host

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from nanocore.clock import Clock
-from nanocore.contracts.handler import ANY_NODE, USERS, Call, Handler
+from nanocore.contracts.handler import ANY_NODE, CORE_ONLY, Call, Handler
 from nanocore.contracts.node import Hello, ListPeers, NodeInfo, NodeJoined, NodeLost, Peer
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.kernel.exchange import Exchange
@@ -68,7 +68,7 @@ class Presence:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers by op."""
-        handlers = (Handler(Hello, self._hello, allow=ANY_NODE), Handler(ListPeers, self._list_peers, allow=USERS))
+        handlers = (Handler(Hello, self._hello, allow=ANY_NODE), Handler(ListPeers, self._list_peers, allow=CORE_ONLY))
         return {handler.op: handler for handler in handlers}
 
     def start(self) -> None:

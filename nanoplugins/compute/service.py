@@ -11,7 +11,7 @@ from nanocore.capabilities.network import GetNetwork, ListAllocations, ListNetwo
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Subscription
 from nanocore.contracts.listing import ResourceChanged
-from nanocore.contracts.node import ListPeers, NodeInfo
+from nanocore.contracts.node import ListPeers, NodeInfo, NodeRegistered, Peer
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Delete
 from nanocore.errors import ErrorCode, NanoError
@@ -71,6 +71,7 @@ class ComputeService:
         return [
             Subscription(CellReported, self._on_report, "compute", allow=CELL_ONLY),
             Subscription(GuestObserved, self._on_guest, "compute", allow=CELL_ONLY),
+            Subscription(NodeRegistered, self._on_registered, "compute", allow=CORE_ONLY),
             Subscription(AgentReady, self._on_ready, "compute", allow=CELL_ONLY),
             Subscription(ResourceChanged, self._on_resource, "compute", allow=CORE_ONLY),
         ]
@@ -101,6 +102,10 @@ class ComputeService:
 
     async def _on_report(self, event: CellReported, source: NodeInfo) -> None:
         self._board.cells.put_report(source.id, event.report)
+
+    async def _on_registered(self, event: NodeRegistered, _source: NodeInfo) -> None:
+        if self._board.cells.find(event.node.id) is None:
+            self._board.cells.put_peer(Peer(info=event.node, is_reachable=False))
 
     async def _on_ready(self, _event: AgentReady, source: NodeInfo) -> None:
         if self._is_started:
