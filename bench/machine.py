@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.figure import NotMeasuredError
@@ -49,7 +50,19 @@ def machine() -> Iterator[tuple[Path, PrivateLibvirtd]]:
         tempfile.TemporaryDirectory(prefix="nano-", dir="/tmp") as folder,
         private_libvirtd(Path(folder) / "libvirt") as libvirtd,
     ):
-        yield Path(folder), libvirtd
+        try:
+            yield Path(folder), libvirtd
+        finally:
+            end_name_servers(Path(folder))
+
+
+def end_name_servers(folder: Path) -> None:
+    """End the dnsmasq of each network: a node leaves it running for its guests, of whom there are none any more."""
+    for file in folder.rglob("dnsmasq.pid"):
+        pid = int(file.read_text(encoding="ascii"))
+        with suppress(OSError):
+            if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
 
 
 def real_node(folder: Path, libvirtd: PrivateLibvirtd) -> KernelProcess:

@@ -102,10 +102,21 @@ async def fill(kernel: KernelProcess, count: int) -> Node:
     ends = time.monotonic() + CREATE_SECONDS
     while (page := json.loads(await get(running)))["total"] < count:
         if time.monotonic() > ends:
-            raise RuntimeError(f"{page['total']} of {count} instances run")
+            raise RuntimeError(f"{page['total']} of {count} instances run; {await why_not(node)}")
         await asyncio.sleep(0.5)
     node.instance_id = page["items"][0]["id"]
     return node
+
+
+async def why_not(node: Node) -> str:
+    """Return what became of the instances that do not run."""
+    said = []
+    for noun in ("instances", "operations"):
+        for item in json.loads(await get(node.local(f"/{noun}?limit=1000")))["items"]:
+            state = item["state"] if noun == "operations" else item["state"]["observed"]
+            if state not in {"succeeded", "running"}:
+                said.append(f"{noun} {item['id']}: {state} {item.get('error') or item['state']}")
+    return "; ".join(said)
 
 
 async def rates(node: Node, tornado: Child, size: Size) -> list[Figure]:
