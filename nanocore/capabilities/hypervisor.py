@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 from nanocore.ids import InstanceId, NodeId, StepKey, VolumeId
 from nanocore.model.instance import InstanceUsage, ObservedState
-from nanocore.wire import Command, Event, Query, Result, Struct, field
+from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
 
 
 class ConsoleKind(StrEnum):
@@ -270,19 +270,26 @@ class OpenConsole(Command[None], frozen=True, kw_only=True):
     kind: ConsoleKind
 
 
+ReportedCount = Annotated[int, Meta(ge=0, le=2**56)]
+"""What a cell says of itself is summed up: bounds keep one that lies from breaking the sum for everybody."""
+ReportedPercent = Annotated[float, Meta(ge=-1e6, le=1e6)]
+MAX_REPORTED = 10_000
+"""Guests and cached images in one report."""
+
+
 class CellReport(Struct, frozen=True, array_like=True):
     """What a cell says every 2 s; array-encoded, fields are only appended."""
 
-    cores: int = 0
-    cpu_percent: float = 0.0
-    memory_bytes: int = 0
-    memory_used_bytes: int = 0
-    disk_bytes: int = 0
-    disk_used_bytes: int = 0
+    cores: ReportedCount = 0
+    cpu_percent: ReportedPercent = 0.0
+    memory_bytes: ReportedCount = 0
+    memory_used_bytes: ReportedCount = 0
+    disk_bytes: ReportedCount = 0
+    disk_used_bytes: ReportedCount = 0
     accelerator: str = ""
     accelerator_reason: str = ""
-    usage: dict[str, InstanceUsage] = field(default_factory=dict)
-    cached_images: list[str] = field(default_factory=list)
+    usage: Annotated[dict[str, InstanceUsage], Meta(max_length=MAX_REPORTED)] = field(default_factory=dict)
+    cached_images: Annotated[list[str], Meta(max_length=MAX_REPORTED)] = field(default_factory=list)
 
 
 class CellReported(Event, frozen=True, kw_only=True):
