@@ -21,7 +21,7 @@ from bench.child import cpu_seconds
 from bench.figure import Figure, Size, of_rounds
 from bench.machine import machine, real_node
 from nanocore.testing import tiny_guest
-from nanocore.testing.kernel_process import KernelProcess
+from nanocore.testing.kernel_process import KernelProcess, wait_until
 
 MEMORY_BYTES = 64 * 2**20
 WHY = (
@@ -84,6 +84,11 @@ class ThroughNano:
     def delete(self, id: str) -> None:
         self._client.wait(self._client.request("DELETE", f"/instances/{id}"))
 
+    def may_delete(self, id: str) -> bool:
+        """Return whether the cell has reported since it started: nothing is deleted before."""
+        actions = self._client.get(f"/instances/{id}")["allowed_actions"]
+        return any(action["name"] == "delete" and action["allowed"] for action in actions)
+
     def create(self, name: str) -> float:
         begun = time.perf_counter()
         id = self.start(name)
@@ -103,6 +108,7 @@ def compare_creates(kernel: KernelProcess, uri: str, rounds: int) -> list[Figure
     with tempfile.TemporaryDirectory() as folder:
         nano = ThroughNano(kernel, upload(kernel, Path(folder)))
     kept = nano.start("first")
+    wait_until(lambda: nano.may_delete(kept), what="the cell's first report")
     hand = ByHand(uri, kept)
     pairs, cpu = [], []
     try:
