@@ -307,6 +307,8 @@ async def measure(size: Size) -> list[Figure]:
             goal="<= 2",
             n=turns,
             rounds=9,
+            why="six commits for five steps, each by way of the writer's thread and back (see the lone record), "
+            "and a task for each step",
         ),
         await compare(
             "operations: CPU a step, all in flight with deadlines",
