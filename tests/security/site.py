@@ -18,9 +18,9 @@ from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess, wait_unti
 API = "/api/v2"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 CONFIG = SIM_CONFIG.replace('plugins = ["*", "-webportal"]', 'plugins = ["*"]') + (
-    "idle_seconds = 3\nstall_seconds = 3\n\n[identity_local]\nlogin_attempts_per_address = 1000\n"
+    "\n[identity_local]\nlogin_attempts_per_address = 1000\n"
 )
-"""As shipped, with short waits for slow clients and room for logins from one address."""
+"""As shipped, with room for logins from one address."""
 
 
 class Site:
@@ -103,6 +103,10 @@ class Site:
         return self.raw(b"\r\n".join([*head, *lines, b"", body]))
 
     # -- afterwards
+
+    def instance_names(self) -> set[str]:
+        """Return the names of all instances but the one that some tests look at."""
+        return {str(item["name"]) for item in self.kernel.client.get("/instances")["items"]} - {"web-1"}
 
     def check_serving(self) -> None:
         """Use it over the network as an honest client does."""
