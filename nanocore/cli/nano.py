@@ -66,8 +66,10 @@ def _load(target: str) -> Any:  # noqa: ANN401  whatever the table names
 
 
 def _plugin_command(name: str) -> click.Command | None:
-    from nanocore.loader.commands import find_cli_command
-
+    try:
+        from nanocore.loader.commands import find_cli_command
+    except ModuleNotFoundError:
+        return None  # only the client is installed here: there are no plugins
     found = find_cli_command(name)
     return None if found is None else _load(found.target)
 
@@ -111,7 +113,7 @@ def invite(session: Session, name: str | None, roles: tuple[str, ...], expires_i
     body = {"roles": list(roles), "name": name, "expires_in_seconds": expires_in}
     made = session.client.request("POST", "/node-invites", json=body)
     if session.output == "table":
-        click.echo("Run this on the other host, once:", err=True)
+        click.echo("Run this on the other host, once, in a checkout of Nano:", err=True)
         click.echo(made["command"])
     else:
         print_value(made, session.output)

@@ -41,7 +41,8 @@ def _memory_use(item: Mapping[str, Any]) -> str:
 
 def _progress(item: Mapping[str, Any]) -> str:
     progress = item["progress"]
-    return f"{progress['step']} {progress['done']}/{progress['total']}" if progress["total"] else progress["step"]
+    count = f"{progress['done']}/{progress['total']}" if progress["total"] else ""
+    return " ".join(part for part in (progress["step"], count) if part)
 
 
 NAME, ID, AGE = Column("NAME", field("name")), Column("ID", field("id")), Column("AGE", age("created_at"))
@@ -200,6 +201,20 @@ def follow(session: Session, operation: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 def _list_command(noun: Noun) -> click.Command:
+    return _filtered_list(noun) if noun.is_filtered else _plain_list(noun)
+
+
+def _plain_list(noun: Noun) -> click.Command:
+    @click.command("list", help="List them.")
+    @click.pass_obj
+    def list_items(session: Session) -> None:
+        answer = session.client.get(noun.path)
+        print_items(answer["items"] if isinstance(answer, dict) else answer, noun.columns, session.output)
+
+    return list_items
+
+
+def _filtered_list(noun: Noun) -> click.Command:
     @click.command("list", help="List them.")
     @click.option("-q", "--query", default="", help="Free text: every word must occur.")
     @click.option("-f", "--filter", "filters", multiple=True, metavar="FIELD=VALUE", help="Only where FIELD is VALUE.")
@@ -208,12 +223,7 @@ def _list_command(noun: Noun) -> click.Command:
     def list_items(session: Session, query: str, filters: tuple[str, ...], sort: str) -> None:
         params = _parse_filters(filters)
         params |= {name: value for name, value in (("q", query), ("sort", sort)) if value}
-        if noun.is_filtered:
-            items = list(session.client.items(noun.path, **params))
-        else:
-            answer = session.client.get(noun.path)
-            items = answer["items"] if isinstance(answer, dict) else answer
-        print_items(items, noun.columns, session.output)
+        print_items(list(session.client.items(noun.path, **params)), noun.columns, session.output)
 
     return list_items
 

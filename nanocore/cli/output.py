@@ -115,7 +115,13 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  
         yield path, ", ".join(map(str, value))
     elif value is not None:
         is_size = path.endswith("bytes") and isinstance(value, int | float)
-        yield path, format_bytes(value) if is_size else _plain(value)
+        is_rate = path.endswith("bytes_per_second")
+        text = (
+            format_bytes(value)
+            if is_size or is_rate
+            else _plain(round(value, 2) if isinstance(value, float) else value)
+        )
+        yield path, f"{text}/s" if is_rate else text
 
 
 def print_value(value: Any, output: str) -> None:  # noqa: ANN401  JSON

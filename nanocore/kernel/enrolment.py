@@ -113,7 +113,7 @@ class Enrolment:
             name=invite.name,
             expires_at=invite.expires_at,
             token=token,
-            command=f"nano join {token}",
+            command=f"./quickstart --role {','.join(message.roles)} --join {token}",
         )
 
     async def _list_invites(self, _message: ListInvites, _: Call) -> list[Invite]:

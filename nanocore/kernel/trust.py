@@ -73,11 +73,15 @@ class JoinToken(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, text: str) -> JoinToken:
         """Return the token that ``text`` is; raises ``invalid_argument``."""
-        body = text.strip()[:MAX_TOKEN_LENGTH].removeprefix(TOKEN_PREFIX)
+        # The last word, so that the whole command that an invite printed will do.
+        words = text.split()
+        body = (words[-1] if words else "")[:MAX_TOKEN_LENGTH].removeprefix(TOKEN_PREFIX)
         try:
             return decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), cls)
         except (ValueError, binascii.Error, NanoError) as error:
-            message = "this is not an invite's token; copy the whole line that `nano invite` printed"
+            message = (
+                "this is not an invite's token; copy what stands after --join in the line that `nano invite` printed"
+            )
             raise NanoError(ErrorCode.INVALID_ARGUMENT, message, field="token") from error
 
     def core_at(self, host: str) -> CoreAddress:

@@ -15,7 +15,7 @@ from nanocore.capabilities.compute import (
 from nanocore.capabilities.images import ListDiskImages
 from nanocore.contracts.handler import Call, Handler, Reply
 from nanocore.contracts.listing import PageInfo
-from nanocore.contracts.node import RevokeNode
+from nanocore.contracts.node import NodeRole, RevokeNode
 from nanocore.contracts.plugin import PluginContext, PluginState
 from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
@@ -114,6 +114,11 @@ class Nodes:
             Problem(kind="node", id=node.id, text=f"node {node.name} is unreachable")
             for node in nodes
             if node.state is NodeState.UNREACHABLE
+        ]
+        problems += [
+            Problem(kind="node", id=node.id, text=f"cell {node.name} is in no compute pool; nothing is placed on it")
+            for node in nodes
+            if node.compute_pool_id is None and NodeRole.CELL in node.roles and node.state is NodeState.ONLINE
         ]
         for instance in self._board.instances.views():
             observed = instance.state.observed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nanocore.capabilities.health import HealthCheck
 from nanocore.capabilities.rest import Route
 from nanocore.contracts.handler import CORE_ONLY, Subscription
 from nanocore.contracts.listing import ResourceChanged
@@ -43,6 +44,11 @@ class Plugin:
     def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
         """Return our interest in every change, for clients that follow."""
         return [Subscription(ResourceChanged, self._parts(context).record, "restapi", allow=CORE_ONLY)]
+
+    @hookimpl
+    def nano_health_checks(self, context: PluginContext) -> Sequence[HealthCheck]:
+        """Return whether the portal's port is served."""
+        return [HealthCheck("portal port", self._parts(context).check)]
 
     @hookimpl
     async def nano_peer_joined(self, peer: NodeInfo) -> None:

@@ -165,7 +165,9 @@ def _validators(metas: list[Meta]) -> list[validate.Validator]:
         if meta.pattern is not None:
             # `$` also matches before a last line feed, which no name may end with.
             pattern = re.compile(re.sub(r"\$$", r"\\Z", meta.pattern))
-            wanted = f"{meta.description} (pattern {meta.pattern})" if meta.description else f"Must match {meta.pattern}"
+            wanted = (
+                f"{meta.description} (pattern {meta.pattern})" if meta.description else f"Must match {meta.pattern}"
+            )
             shown = wanted.replace("{", "{{").replace("}", "}}")  # marshmallow formats the text
             found.append(validate.Regexp(pattern, error=f"{shown}."))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from nanocore.capabilities.rest import Route
 from nanocore.contracts.listing import ListQuery, ResourceChanged
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.plugin import PluginContext
-from nanocore.errors import ErrorCode, NanoError
+from nanocore.errors import NanoError
 from nanocore.ids import new_id
 from nanocore.wire import encode_json
 from nanoplugins.restapi.api import Api
@@ -36,6 +37,7 @@ from nanoplugins.restapi.tls import TlsFiles, ensure_certificate, local_names, s
 LOCAL_SOCKET = "api.sock"
 ADDRESS_FILE = "address"
 TLS_FOLDER = "tls"
+LISTEN_AGAIN_SECONDS = 5.0
 
 
 class RestService:
@@ -51,6 +53,7 @@ class RestService:
         self.feed = Feed(new_id()[:8])
         self._core = CoreLink(context)
         self.port: int | None = None
+        self.problem: str | None = None
         self._api: Api | None = None
         self._servers: list[HTTPServer] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -63,20 +66,39 @@ class RestService:
         api = self._api = self._compose(endpoints, is_certificate_real=not files.is_self_made)
         router = ApiRouter(api, endpoints, StaticFiles(context.collected(StaticFolder).values()))
         self._begin(api.identities.watch(), api.counters.probe(context.clock))
-        if NodeRole.FRONTEND in context.node.roles:
-            try:
-                server, self.port = tcp_server(router, config, tls)
-            except OSError as error:
-                raise NanoError(
-                    ErrorCode.UNAVAILABLE,
-                    f"can't listen on {config.listen_address} port {config.port}: {error.strerror}; "
-                    "set [restapi] listen_address and port",
-                ) from error
-            self._servers.append(server)
-            self._begin(watch_files(tls, files, self._certificate_changed))
-            (context.paths.run / ADDRESS_FILE).write_text(f"{self.port}\n", encoding="ascii")
         self._servers.append(local_server(router, config, self.local_path))
+        if NodeRole.FRONTEND in context.node.roles:
+            self._begin(watch_files(tls, files, self._certificate_changed))
+            if not self._listen(router, tls):
+                self._begin(self._listen_later(router, tls))
         context.log.info("listening", address=config.listen_address, port=self.port, local=str(self.local_path))
+
+    def _listen(self, router: ApiRouter, tls: ssl.SSLContext) -> bool:
+        """Open the port; a taken one is no end of the node, whose local socket is how to find out."""
+        config = self._config
+        try:
+            server, self.port = tcp_server(router, config, tls)
+        except OSError as error:
+            self.problem = (
+                f"can't listen on {config.listen_address} port {config.port}: {error.strerror}; end what uses it, "
+                "or set [restapi] listen_address and port"
+            )
+            self._context.log.warning("not listening", problem=self.problem)
+            return False
+        self.problem = None
+        self._servers.append(server)
+        (self._context.paths.run / ADDRESS_FILE).write_text(f"{self.port}\n", encoding="ascii")
+        return True
+
+    async def _listen_later(self, router: ApiRouter, tls: ssl.SSLContext) -> None:
+        is_listening = False
+        while not is_listening:
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+            is_listening = self._listen(router, tls)
+
+    async def check(self) -> str | None:
+        """Return why the portal's port is not served, or ``None``."""
+        return self.problem
 
     async def stop(self) -> None:
         """Close listeners, sockets and tasks."""

@@ -91,7 +91,7 @@ def test_nodes_plugins_and_doctor(root: Path) -> None:
     assert nano(root, "node", "list").stdout.splitlines()[1].split()[:2] == ["core-1", "online"]
     assert " enabled " in nano(root, "plugin", "list").stdout
     assert "Nano" in nano(root, "doctor").stdout
-    assert nano(root, "invite").stdout.startswith("nano join ")
+    assert nano(root, "invite").stdout.startswith("./quickstart --role cell --join ")
 
 
 def test_contexts_keep_their_secrets(root: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_nodes_join_and_know_each_other(play: Callable[..., None]) -> None:
 def test_an_invite_is_shown_once_used_once_and_can_be_withdrawn(play: Callable[..., None]) -> None:
     async def body(nodes: Cluster) -> None:
         invite = (await nodes.core.call_reply(CreateInvite(name="web"))).body
-        assert invite.command == f"nano join {invite.token}"
+        assert invite.command == f"./quickstart --role cell --join {invite.token}"
         listed = (await nodes.core.call_reply(ListInvites())).body
         assert [(item.id, item.token, item.command) for item in listed] == [(invite.id, None, None)]
         await nodes.core.call_reply(DeleteInvite(id=invite.id))
