@@ -18,7 +18,7 @@ from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess, wait_unti
 API = "/api/v2"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 CONFIG = SIM_CONFIG.replace('plugins = ["*", "-webportal"]', 'plugins = ["*"]') + (
-    "\n[identity_local]\nlogin_attempts_per_address = 1000\n"
+    "\n[identity_local]\nlogin_attempts = 1000\nlogin_attempts_per_address = 1000\n"
 )
 """As shipped, with room for logins from one address."""
 
