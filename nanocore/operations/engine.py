@@ -193,7 +193,7 @@ class OperationEngine:
     async def wait(self, id: OperationId, timeout_seconds: float) -> Operation:
         """Return the operation when it has ended, or as it is after ``timeout_seconds``; raise ``not_found``."""
         run = self._runs.get(id)
-        if run is not None and not run.record.state.is_final and timeout_seconds > 0 and self._is_started:
+        if run is not None and timeout_seconds > 0 and self._is_started:
             waiter = asyncio.get_running_loop().create_future()
             run.waiters.append(waiter)
             try:
@@ -206,7 +206,8 @@ class OperationEngine:
     def get(self, id: OperationId) -> Operation:
         """Return the operation as it is now; raise ``not_found``."""
         run = self._runs.get(id)
-        return self._table.get(id) if run is None else run.view()
+        # An end is told once it is durable and the resources are free; until then the table's last view counts.
+        return self._table.get(id) if run is None or run.record.state.is_final else run.view()
 
     def find_running(self, resource: ResourceRef) -> Operation | None:
         """Return the operation that is changing ``resource`` now."""
