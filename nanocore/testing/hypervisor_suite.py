@@ -30,6 +30,7 @@ from nanocore.model.instance import MIB, ObservedState
 from nanocore.wire import structs
 
 DEADLINE_SECONDS = 30.0
+DELETE_SECONDS = 15.0
 RUNNING, PAUSED, STOPPED = ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPED
 RFB = b"RFB 003.008\n"
 
@@ -59,6 +60,18 @@ class Bench:
             await asyncio.sleep(0.02)
             observed = await self.driver.get(id)
         return observed
+
+
+async def _delete(driver: HypervisorDriver, id: InstanceId) -> None:
+    """Delete a guest, also from a hypervisor that the driver is just connecting to again."""
+    ends = time.monotonic() + DELETE_SECONDS
+    while True:
+        try:
+            return await driver.delete(id)
+        except NanoError as error:
+            if error.code is not ErrorCode.UNAVAILABLE or time.monotonic() > ends:
+                raise
+        await asyncio.sleep(0.05)
 
 
 class HypervisorSuite:
@@ -92,7 +105,7 @@ class HypervisorSuite:
             yield bench
         finally:
             for id in bench.made:
-                await driver.delete(id)
+                await _delete(driver, id)
             await driver.close()
 
     def run(self, test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:

@@ -191,7 +191,16 @@ def test_fixed_vhd_with_a_boot_sector_is_refused(tmp_path: Path) -> None:
 def test_encrypted_qcow2_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "image"
     secret = ["--object", "secret,id=s,data=passphrase"]
-    qemu_img("create", "-f", "qcow2", *secret, "-o", "encrypt.format=luks,encrypt.key-secret=s", path, "1M")
+    qemu_img(
+        "create",
+        "-f",
+        "qcow2",
+        *secret,
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        path,
+        "1M",
+    )
     assert "encrypted" in (inspect(path).refusal or "")
 
 
