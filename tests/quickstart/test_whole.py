@@ -82,6 +82,7 @@ def test_from_nothing_to_a_guest_and_back(root: Path) -> None:
     gone = quickstart("--uninstall", "--root", str(root))
     assert gone.returncode == 0, gone.stderr[-3000:]
     assert real.processes_of(root) == []
-    assert (real.own_links(), real.own_tables()) == (links, tables)
+    assert real.own_links() <= links
+    assert real.own_tables() <= tables
     assert str(root) not in Path("/proc/mounts").read_text()
     assert [path for path in root.rglob("*") if path.is_file()] in ([], [root / "etc/nano/conf.d/ports.toml"])
