@@ -9,18 +9,16 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 from nanocore.client import Client, Endpoint
 from nanocore.errors import ErrorCode, NanoError
-from nanoplugins.quickstart import first_instance, removal, report, virtualization
+from nanoplugins.quickstart import first_instance, readiness, removal, report, virtualization
 from nanoplugins.quickstart.layout import Layout
 from nanoplugins.quickstart.progress import Progress
-from nanoplugins.quickstart.supervision import Supervision, supervision
+from nanoplugins.quickstart.supervision import supervision
 
 DEFAULT_ROLES = "core,cell,frontend"
-READY_SECONDS = 90.0
 NOT_RUNNING = 3
 
 
@@ -81,12 +79,12 @@ def _start(layout: Layout, progress: Progress, chosen: argparse.Namespace) -> No
     extra = ("--join", chosen.join) if chosen.join else ()
     is_new = keeper.start(*extra)
     progress.say("starting nano-kernel" if is_new else "nano-kernel runs already")
-    _wait_until_ready(layout, keeper)
+    readiness.wait_until_ready(layout, keeper)
     if "core" not in roles:
         progress.say(f"this node is ready as {', '.join(roles)}; look at it from the core: nano node list")
         return
     with Client(Endpoint(socket=layout.socket)) as client:
-        client.get("/system")
+        readiness.wait_for_answer(client)
         address = None
         removal.resume(client, layout, progress)
         if "cell" in roles and not chosen.no_demo:
@@ -105,21 +103,9 @@ def _write_roles(layout: Layout, roles: list[str], *, is_joining: bool) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _wait_until_ready(layout: Layout, keeper: Supervision) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not layout.ready.exists():
-        if not keeper.is_running() or time.monotonic() > deadline:
-            raise NanoError(
-                ErrorCode.UNAVAILABLE,
-                f"nano-kernel did not become ready; its last words:\n{keeper.last_words()}\n"
-                "mend what they name and run ./quickstart again",
-            )
-        time.sleep(0.1)
-
-
 def _status(layout: Layout, *, as_json: bool) -> int:
     if not layout.socket.exists():
-        is_ready = layout.ready.exists()
+        is_ready = readiness.is_ready(layout)
         text = (
             "Nano runs here, without an API of its own" if is_ready else "Nano is not running; ./quickstart starts it"
         )
@@ -130,6 +116,8 @@ def _status(layout: Layout, *, as_json: bool) -> int:
             status = report.gather(client, layout)
     except NanoError as error:
         sys.stderr.write(f"Nano does not answer: {error.message}\n")
+        if as_json:
+            sys.stdout.write(json.dumps({"running": False}) + "\n")
         return NOT_RUNNING
     sys.stdout.write((json.dumps(status, indent=2) if as_json else report.status_lines(status)) + "\n")
     return 0

@@ -20,6 +20,8 @@ VCPUS = 1
 MEMORY_BYTES = 192 * 1024**2
 CELL_TIMEOUT_SECONDS = 90.0
 CREATE_TIMEOUT_SECONDS = 300.0
+SETTLE_SECONDS = 15.0
+OFF = ("stopped", "crashed")
 PAGE_TIMEOUT_SECONDS = 120.0
 """Emulated guests on a busy machine are slow: 4 s when idle, half a minute beside a running test suite."""
 
@@ -72,14 +74,33 @@ def ensure_instance(client: Client, layout: Layout, progress: Progress) -> Json:
             body = {"name": INSTANCE_NAME, "image_id": image["id"], "vcpus": VCPUS, "memory_bytes": MEMORY_BYTES}
             operation = client.request("POST", "/instances", json=body)
             client.wait(operation, timeout_seconds=CREATE_TIMEOUT_SECONDS, on_progress=_Steps(progress))
-    elif found["state"]["observed"] in ("stopped", "crashed"):
+    elif settled(client, found)["state"]["observed"] in OFF:
         with progress.waiting(f"starting the instance {INSTANCE_NAME}"):
-            operation = client.request("POST", f"/instances/{found['id']}/actions/start", json={})
-            client.wait(operation, timeout_seconds=CREATE_TIMEOUT_SECONDS)
+            start(client, found)
     made = _find(client)
     if made is None:
         raise NanoError(ErrorCode.INTERNAL, f"instance {INSTANCE_NAME} was made and is not listed")
     return made
+
+
+def settled(client: Client, instance: Json) -> Json:
+    """Return the instance once its cell has said how it is; after a start of the kernel that takes a moment."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while instance["state"]["observed"] == "unknown" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        instance = client.get(f"/instances/{instance['id']}")
+    return instance
+
+
+def start(client: Client, instance: Json) -> None:
+    """Start an instance; one that is being started already is fine."""
+    try:
+        operation = client.request("POST", f"/instances/{instance['id']}/actions/start", json={})
+    except NanoError as error:
+        if error.code is not ErrorCode.BUSY:
+            raise
+    else:
+        client.wait(operation, timeout_seconds=CREATE_TIMEOUT_SECONDS)
 
 
 def wait_for_page(client: Client, instance: Json, progress: Progress) -> str:

@@ -6,22 +6,22 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from nanocore.client import Client, Endpoint
 from nanocore.errors import ErrorCode, NanoError
-from nanoplugins.quickstart import virtualization
+from nanoplugins.quickstart import first_instance, readiness, virtualization
 from nanoplugins.quickstart.layout import Layout
 from nanoplugins.quickstart.progress import Progress
 from nanoplugins.quickstart.supervision import supervision
 
-ANSWER_SECONDS = 15.0
 GRACE_SECONDS = 20
 OPERATION_SECONDS = 120.0
 NETWORK_SECONDS = 60
+NOTE = "resume.json"
+"""The ids of the instances that ran when Nano was stopped."""
 
 
 def stop(layout: Layout, progress: Progress) -> None:
@@ -33,6 +33,7 @@ def stop(layout: Layout, progress: Progress) -> None:
     cut = virtualization.cut_power(layout)
     if cut:
         progress.detail(f"cut the power of guests that still ran: {', '.join(cut)}")
+        _note(layout, {virtualization.instance_of(name) for name in cut})
     _networks(layout, "down")
     still_used = virtualization.stop_libvirt(layout)
     if still_used:
@@ -42,15 +43,12 @@ def stop(layout: Layout, progress: Progress) -> None:
 
 def resume(client: Client, layout: Layout, progress: Progress) -> None:
     """Start the instances that ``stop`` shut down."""
-    note = layout.own / "resume.json"
-    with suppress(OSError, ValueError):
-        wanted = set(json.loads(note.read_text(encoding="utf-8")))
-        for each in client.items("/instances"):
-            if each["id"] in wanted and each["state"]["observed"] == "stopped":
-                progress.say(f"starting {each['name']} again")
-                operation = client.request("POST", f"/instances/{each['id']}/actions/start", json={})
-                client.wait(operation, timeout_seconds=OPERATION_SECONDS)
-    note.unlink(missing_ok=True)
+    wanted = _noted(layout)
+    for each in client.items("/instances") if wanted else ():
+        if each["id"] in wanted and first_instance.settled(client, each)["state"]["observed"] == "stopped":
+            progress.say(f"starting {each['name']} again")
+            first_instance.start(client, each)
+    (layout.own / NOTE).unlink(missing_ok=True)
 
 
 def uninstall(layout: Layout, progress: Progress) -> None:
@@ -78,29 +76,25 @@ def uninstall(layout: Layout, progress: Progress) -> None:
     progress.say("Nano is removed from this machine; packages and this folder are left")
 
 
+def _note(layout: Layout, ids: set[str]) -> None:
+    (layout.own / NOTE).write_text(json.dumps(sorted(_noted(layout) | ids)), encoding="utf-8")
+
+
+def _noted(layout: Layout) -> set[str]:
+    with suppress(OSError, ValueError):
+        return set(json.loads((layout.own / NOTE).read_text(encoding="utf-8")))
+    return set()
+
+
 def _with_api(layout: Layout, progress: Progress, act: Callable[[Client, Layout, Progress], None]) -> None:
-    if not supervision(layout).is_running() or not layout.socket.exists():
+    if not readiness.will_answer(layout, supervision(layout)):
         return
     try:
         with Client(Endpoint(socket=layout.socket)) as client:
-            _wait_for_answer(client)
+            readiness.wait_for_answer(client)
             act(client, layout, progress)
     except NanoError as error:
         progress.detail(f"nano-kernel did not do it ({error.message}); going on without it")
-
-
-def _wait_for_answer(client: Client) -> None:
-    """Return when the API answers: the kernel may be on its way back from a crash. Raises ``unavailable``."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
-        try:
-            client.get("/system")
-        except NanoError as error:
-            if error.code is not ErrorCode.UNAVAILABLE or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 def _stop_instances(client: Client, layout: Layout, progress: Progress) -> None:
@@ -108,7 +102,7 @@ def _stop_instances(client: Client, layout: Layout, progress: Progress) -> None:
     if not running:
         return
     progress.say(f"shutting down {len(running)} instances: {', '.join(each['name'] for each in running)}")
-    (layout.own / "resume.json").write_text(json.dumps([each["id"] for each in running]), encoding="utf-8")
+    _note(layout, {each["id"] for each in running})
     body = {"grace_seconds": GRACE_SECONDS}
     started = [client.request("POST", f"/instances/{each['id']}/actions/stop", json=body) for each in running]
     for operation in started:

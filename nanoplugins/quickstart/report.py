@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from contextlib import suppress
 from typing import Any
@@ -44,7 +45,7 @@ def gather(client: Client, layout: Layout) -> Json:
 
 def for_people(status: Json, layout: Layout, page_address: str | None = None) -> str:
     """Return the last words of a good start; pure."""
-    nano = f"{_short(layout)}/nano{layout.options}"
+    nano = f"{_as_root()}{_short(layout)}/nano{layout.options}"
     password = layout.password_file
     rows = [("Portal", status["portal_url"]), ("User", status["username"])]
     with suppress(OSError):
@@ -56,10 +57,10 @@ def for_people(status: Json, layout: Layout, page_address: str | None = None) ->
         "  The portal's certificate was made on this machine, so the browser asks once whether to trust it.",
         "",
         "  Console:           in the portal (Instances, hello, Console), or",
-        f"                     sudo {nano} console hello",
-        f"  All instances:     sudo {nano} instance list",
-        f"  Add another host:  sudo {nano} invite",
-        "                     and run there:  ./quickstart --role cell --join TOKEN",
+        f"                     {nano} console hello",
+        f"  All instances:     {nano} instance list",
+        f"  Add another node:  {nano} invite",
+        "                     and on the other machine:  ./quickstart --role cell --join TOKEN",
         f"  Stop:              ./quickstart --stop{layout.options}",
         f"  Remove it all:     ./quickstart --uninstall{layout.options}",
         "",
@@ -87,6 +88,11 @@ def machine_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+def _as_root() -> str:
+    """Return what goes before a command; a bare machine may have no sudo, and then its user is root."""
+    return "sudo " if shutil.which("sudo") else ""
 
 
 def _short(layout: Layout) -> str:

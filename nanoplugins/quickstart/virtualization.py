@@ -65,6 +65,11 @@ def cut_power(layout: Layout) -> list[str]:
     return cut
 
 
+def instance_of(name: str) -> str:
+    """Return the id of the instance that the domain ``name`` is; they are the same."""
+    return _virsh("domuuid", name).strip()
+
+
 def delete_domains(layout: Layout) -> list[str]:
     """Delete the domains of this installation that are left; return their names."""
     cut_power(layout)

@@ -113,6 +113,16 @@ def own_links() -> set[str]:
     return {link["ifname"] for link in json.loads(done.stdout) if link["ifname"].startswith("nb")}
 
 
+def links_with(address: str) -> list[str]:
+    """Return the names of this machine's links that have ``address``."""
+    done = subprocess.run(["ip", "-j", "address"], capture_output=True, check=True)
+    return [
+        link["ifname"]
+        for link in json.loads(done.stdout)
+        if any(entry["local"] == address for entry in link["addr_info"])
+    ]
+
+
 def own_tables() -> set[str]:
     """Return the nftables tables that network_bridge has made on this machine."""
     done = subprocess.run(["nft", "-j", "list", "tables"], capture_output=True, check=True)
