@@ -98,7 +98,8 @@ def _with_api(layout: Layout, progress: Progress, act: Callable[[Client, Layout,
 
 
 def _stop_instances(client: Client, layout: Layout, progress: Progress) -> None:
-    running = [each for each in client.items("/instances") if each["state"]["observed"] == "running"]
+    every = [first_instance.settled(client, each) for each in client.items("/instances")]
+    running = [each for each in every if each["state"]["observed"] == "running"]
     if not running:
         return
     progress.say(f"shutting down {len(running)} instances: {', '.join(each['name'] for each in running)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,6 +18,9 @@ METADATA_MARK = "https://nano.example/xmlns/instance/1"
 SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
 TIMEOUT_SECONDS = 120
 LOG_HEAD_BYTES = 64_000
+LIBVIRT_RUN = Path("/run/libvirt")
+RUN_LEFTOVERS = frozenset({"autostarted", "nwfilter.leases", "system.token"})
+"""What libvirtd leaves there when it ends; it makes them again."""
 
 
 def start_libvirt(layout: Layout) -> str:
@@ -47,14 +51,13 @@ def stop_libvirt(layout: Layout) -> str | None:
 
 
 def delete_run_folders() -> None:
-    """Remove the empty folders that a libvirtd of ours left in ``/run``; one that runs keeps its own."""
+    """Remove what a libvirtd of ours left in ``/run``; nothing while one runs or keeps notes about a guest."""
     if has_systemd() or any(path.exists() for path in SOCKETS):
         return
-    for folder in sorted(Path("/run/libvirt").rglob("*"), reverse=True):
-        with suppress(OSError):
-            folder.rmdir()
-    with suppress(OSError):
-        Path("/run/libvirt").rmdir()
+    files = [path for path in LIBVIRT_RUN.rglob("*") if not path.is_dir()]
+    if any(path.name not in RUN_LEFTOVERS for path in files):
+        return
+    shutil.rmtree(LIBVIRT_RUN, ignore_errors=True)
 
 
 def cut_power(layout: Layout) -> list[str]:
