@@ -10,6 +10,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LEAST = 0.001
+"""What a limit too small to be measured counts as, in its unit."""
+
 
 class Size(Enum):
     """How much a row does: enough for a test that it runs, for a look, or for the real figures."""
@@ -93,6 +96,8 @@ def of_rounds(
     name: str, unit: str, pairs: Sequence[tuple[float, float]], *, goal: str = "", n: int = 1, why: str = ""
 ) -> Figure:
     """Return the round (ours, bare) whose ratio is the median; ``why`` is kept only if the goal is missed."""
+    # Another process's CPU is told in the scheduler's steps: a very short round may seem to have cost nothing.
+    pairs = [(value, limit or LEAST) for value, limit in pairs]
     ratios = sorted(value / limit for value, limit in pairs)
     middle = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - statistics.median_low(ratios)))
     figure = Figure(name, middle[0], unit, middle[1], goal, n, spread_of(ratios))
