@@ -8,6 +8,7 @@ import select
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ ESCAPE = b"\x1d"
 """Ctrl-], as telnet and virsh have it."""
 CHUNK_BYTES = 4096
 POLL_SECONDS = 0.2
+QUIET_SECONDS = 1.0
 
 
 @click.command("console", help="Open an instance's serial console here; Ctrl-] leaves it.")
@@ -55,29 +57,50 @@ def _raw_terminal() -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
+class _Output:
+    """Prints what the guest sends, on a thread of its own."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self.ended = threading.Event()
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._print, daemon=True)
+        self._thread.start()
+
+    def linger(self) -> None:
+        """Return when the guest has been quiet for a moment: piped commands get their answers."""
+        while not self.ended.wait(POLL_SECONDS) and time.monotonic() - self._last < QUIET_SECONDS:
+            continue
+
+    def join(self) -> None:
+        """Wait for the thread."""
+        self._thread.join(timeout=2)
+
+    def _print(self) -> None:
+        try:
+            for message in self._connection:
+                data = message.encode() if isinstance(message, str) else message
+                self._last = time.monotonic()
+                os.write(sys.stdout.fileno(), data)
+        except (ConnectionClosed, OSError):
+            return
+        finally:
+            self.ended.set()
+
+
 def _carry(connection: ClientConnection) -> None:
-    ended = threading.Event()
-    receiver = threading.Thread(target=_print_output, args=(connection, ended), daemon=True)
-    receiver.start()
+    output = _Output(connection)
     descriptor = sys.stdin.fileno()
-    while not ended.is_set():
+    while not output.ended.is_set():
         ready, _, _ = select.select([descriptor], [], [], POLL_SECONDS)
         if not ready:
             continue
         keys = os.read(descriptor, CHUNK_BYTES)
-        if not keys or ESCAPE in keys:
+        if not keys:
+            output.linger()
+            break
+        if ESCAPE in keys:
             break
         connection.send(keys)
     connection.close()
-    receiver.join(timeout=2)
-
-
-def _print_output(connection: ClientConnection, ended: threading.Event) -> None:
-    try:
-        for message in connection:
-            data = message.encode() if isinstance(message, str) else message
-            os.write(sys.stdout.fileno(), data)
-    except (ConnectionClosed, OSError):
-        return
-    finally:
-        ended.set()
+    output.join()

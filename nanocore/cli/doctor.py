@@ -24,7 +24,7 @@ class Finding:
     remedy: str = ""
 
 
-@click.command("doctor", help="Check this host and the API, and say what to do.")
+@click.command("doctor", help="Check this node and the API, and say what to do.")
 @click.pass_obj
 def command(session: Session) -> None:
     """Print every finding; fail if one is not well."""

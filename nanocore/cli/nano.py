@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 }
 COMMANDS: dict[str, tuple[str, str]] = {
     "console": ("nanocore.cli.console:command", "Open an instance's serial console here"),
-    "doctor": ("nanocore.cli.doctor:command", "Check this host and the API, and say what to do"),
+    "doctor": ("nanocore.cli.doctor:command", "Check this node and the API, and say what to do"),
 }
 
 
@@ -109,7 +109,7 @@ def api(session: Session, method: str, path: str, data: str | None) -> None:
 @click.option("--expires-in", type=float, default=3600, metavar="SECONDS", help="Life of the invite [default: 3600].")
 @click.pass_obj
 def invite(session: Session, name: str | None, roles: tuple[str, ...], expires_in: float) -> None:
-    """Print the command that lets another host join."""
+    """Print the command that lets another node join."""
     body = {"roles": list(roles), "name": name, "expires_in_seconds": expires_in}
     made = session.client.request("POST", "/node-invites", json=body)
     if session.output == "table":
@@ -123,7 +123,7 @@ def invite(session: Session, name: str | None, roles: tuple[str, ...], expires_i
 @click.argument("token")
 @click.pass_obj
 def join(session: Session, token: str) -> None:
-    """Join this host to the core that made the invite TOKEN."""
+    """Join this node to the core that made the invite TOKEN."""
     root = [] if session.root is None else ["--root", str(session.root)]
     program = Path(sys.argv[0]).with_name("nano-kernel")
     os.execv(program, [str(program), *root, "--join", token])  # noqa: S606  replaces this process

@@ -56,6 +56,7 @@ def test_an_instance_from_upload_to_deletion(root: Path, tmp_path: Path) -> None
     told = nano(root, "console", "web-1", given="")
     assert (told.returncode, "no console now" in told.stderr) == (5, True)
     assert nano(root, "--wait", "instance", "start", "web-1").returncode == 0
+    assert "Simulated guest web-1" in nano(root, "console", "web-1", given="hello\n").stdout
     refused = nano(root, "instance", "delete", "web-1", given="n\n")
     assert refused.returncode == 1
     assert nano(root, "--wait", "instance", "delete", "-y", "web-1").returncode == 0
