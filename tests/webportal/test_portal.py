@@ -76,10 +76,15 @@ def test_every_page_is_sound(peopled: KernelProcess, browser: Browser, look: Loo
         log_in(tab, peopled)
         count = tab.crawl(ARTEFACTS)
         tab.faults.check()
-    assert count >= 23
+    assert count >= 22  # one more with a running instance, whose serial console is looked at too
 
 
 def test_actions_on_many_show_a_result_each(peopled: KernelProcess, browser: Browser) -> None:
+    for name in ("web-1", "web-2"):
+        found = real.instance_of(peopled, name)
+        if found["state"]["observed"] != "running":
+            path = f"/instances/{found['id']}/actions/start"
+            peopled.client.wait(peopled.client.request("POST", path, json={}))
     with portal(browser, base_url(peopled)) as tab:
         log_in(tab, peopled)
         tab.open("/instances")
