@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from nanocore import __version__
+from nanocore.capabilities.compute import GetInstance, GetNode
 from nanocore.capabilities.hypervisor import CellReported
-from nanocore.capabilities.metrics import GetInstanceMetrics, GetNodeMetrics
+from nanocore.capabilities.metrics import GetInstanceMetrics, GetNodeMetrics, Series
 from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
 from nanocore.contracts.authorizer import ResourceRef
-from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Handler, Subscription
+from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Call, Handler, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import PluginContext, PluginInfo
+from nanocore.errors import ErrorCode, NanoError
 from nanocore.hookspecs import hookimpl
+from nanocore.ids import InstanceId, NodeId
 from nanoplugins.metrics.recorder import Recorder
 
 DAY_SECONDS = 86_400.0
@@ -40,8 +44,8 @@ class Plugin:
             return []
         recorder = self._recorded(context)
         return [
-            Handler(GetInstanceMetrics, recorder.get_instance_metrics, resource=_instance),
-            Handler(GetNodeMetrics, recorder.get_node_metrics, resource=_node),
+            Handler(GetInstanceMetrics, _empty_if_known(context, recorder.get_instance_metrics), resource=_instance),
+            Handler(GetNodeMetrics, _empty_if_known(context, recorder.get_node_metrics), resource=_node),
         ]
 
     @hookimpl
@@ -83,3 +87,23 @@ def _instance(query: GetInstanceMetrics) -> ResourceRef:
 
 def _node(query: GetNodeMetrics) -> ResourceRef:
     return ResourceRef(kind="node", id=query.id)
+
+
+def _empty_if_known(
+    context: PluginContext, call: Callable[[Any, Call], Awaitable[Series]]
+) -> Callable[[Any, Call], Awaitable[Series]]:
+    """Answer with no samples for what exists but has not reported since the start; the owner says what exists."""
+
+    async def run(query: GetInstanceMetrics | GetNodeMetrics, about: Call) -> Series:
+        try:
+            return await call(query, about)
+        except NanoError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                raise
+        if isinstance(query, GetInstanceMetrics):
+            await context.call(GetInstance(id=InstanceId(query.id)))
+        else:
+            await context.call(GetNode(id=NodeId(query.id)))
+        return Series(step_seconds=query.step or 1.0)
+
+    return run
