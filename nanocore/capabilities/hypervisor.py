@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Protocol
 
 from nanocore.ids import InstanceId, NodeId, StepKey, VolumeId
-from nanocore.model.instance import InstanceUsage, ObservedState
+from nanocore.model.instance import Firmware, GuestFacts, InstanceUsage, ObservedState, Qos, Readiness
 from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
 
 
@@ -34,11 +34,22 @@ class DiskSpec(Struct, frozen=True, kw_only=True):
 
 
 class NicSpec(Struct, frozen=True, kw_only=True):
-    """A network card of a guest: the hypervisor is only given a bridge's name."""
+    """A network card of a guest: the hypervisor is only given a bridge's name, and how its port joins it."""
 
     id: str
     mac: str
     bridge: str
+    device: str | None = None
+    """Name of the tap device, at most 15 characters; ``None`` lets the hypervisor choose."""
+    is_isolated: bool = False
+    """The port exchanges frames with the bridge itself only, never with other isolated ports."""
+
+
+class MediaSpec(Struct, frozen=True, kw_only=True):
+    """A CD drive of a guest; ``path`` is ``None`` while it is empty."""
+
+    slot: int
+    path: str | None = None
 
 
 class GuestSpec(Struct, frozen=True, kw_only=True):
@@ -50,6 +61,12 @@ class GuestSpec(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     disks: list[DiskSpec]
     nics: list[NicSpec]
+    media: list[MediaSpec] = field(default_factory=list)
+    firmware: Firmware = Firmware.BIOS
+    has_tpm: bool = False
+    qos: Qos = field(default_factory=Qos)
+    seed_path: str | None = None
+    """ISO 9660 file with the cloud-init seed, on a drive of its own behind the others."""
     step_key: StepKey
 
 
@@ -64,6 +81,10 @@ class Observed(Struct, frozen=True, kw_only=True):
     step_key: StepKey | None = None
     vcpus: int = 0
     memory_bytes: int = 0
+    limits_unsupported: list[str] = field(default_factory=list)
+    """Fields of ``Qos`` that could not be put in force here."""
+    ready: Readiness | None = None
+    guest: GuestFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
