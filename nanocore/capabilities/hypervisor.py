@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Protocol
 
+from nanocore.capabilities.storage import VolumeInfo
 from nanocore.ids import InstanceId, NodeId, StepKey, VolumeId
 from nanocore.model.instance import Firmware, GuestFacts, InstanceUsage, ObservedState, Qos, Readiness
 from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
@@ -298,6 +299,17 @@ MAX_REPORTED = 10_000
 """Guests and cached images in one report."""
 
 
+class PathReport(Struct, frozen=True, array_like=True):
+    """One path of the storage pools, in a cell's report."""
+
+    path: Annotated[str, Meta(max_length=4096)]
+    reason: Annotated[str, Meta(max_length=4096)] | None = None
+    total_bytes: ReportedCount = 0
+    used_bytes: ReportedCount = 0
+    volumes: ReportedCount = 0
+    is_configured: bool = False
+
+
 class CellReport(Struct, frozen=True, array_like=True):
     """What a cell says every 2 s; array-encoded, fields are only appended."""
 
@@ -311,6 +323,8 @@ class CellReport(Struct, frozen=True, array_like=True):
     accelerator_reason: str = ""
     usage: Annotated[dict[str, InstanceUsage], Meta(max_length=MAX_REPORTED)] = field(default_factory=dict)
     cached_images: Annotated[list[str], Meta(max_length=MAX_REPORTED)] = field(default_factory=list)
+    storage_paths: Annotated[list[PathReport], Meta(max_length=MAX_REPORTED)] = field(default_factory=list)
+    storage_driver: Annotated[str, Meta(max_length=100)] = ""
 
 
 class CellReported(Event, frozen=True, kw_only=True):
@@ -337,6 +351,8 @@ class Inventory(Result, frozen=True, kw_only=True):
     ports: list[str]
     """Ids of network cards that have a port."""
     report: CellReport
+    volume_infos: list[VolumeInfo] = field(default_factory=list)
+    """The volumes as they are now."""
 
 
 class GetInventory(Query[Inventory], frozen=True, kw_only=True):

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from nanocore.capabilities.storage import StorageDriver, VolumeInfo, VolumeSpec
+from nanocore.capabilities.storage import StorageDriver, StoragePath, VolumeInfo, VolumeSpec
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import VolumeId, new_id
+from nanocore.ids import SnapshotId, StoragePoolId, VolumeId, new_id
 from nanocore.model.instance import MIB
+from nanocore.wire import structs
 
 NO_IDS = ("", "..", "../x", "/etc/passwd", "a" * 5000, "00000000-0000-0000-0000-00000000000G", "-f", "x\0y", "ü")
 """What comes instead of an id when somebody tries."""
@@ -178,6 +179,165 @@ class StorageSuite(ABC):
         self._run(tmp_path, make)
         self._run(tmp_path, look)
 
+    def test_shrinking_has_to_be_confirmed(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            made = await driver.create(_spec(32 * MIB))
+            await _refused(driver.resize(made.id, 16 * MIB), ErrorCode.INVALID_ARGUMENT)
+            if not driver.info.can_shrink:
+                shrinking = driver.resize(made.id, 16 * MIB, is_shrink_confirmed=True)
+                await _refused(shrinking, ErrorCode.INVALID_ARGUMENT)
+                assert (await driver.get(made.id)).size_bytes == 32 * MIB
+                return
+            shrunk = await driver.resize(made.id, 16 * MIB, is_shrink_confirmed=True)
+            assert (shrunk.size_bytes, await driver.get(made.id)) == (16 * MIB, shrunk)
+
+        self._run(tmp_path, check)
+
+    def test_snapshots_of_several_volumes(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            ids = [(await driver.create(_spec())).id for _ in range(2)]
+            first, second = _snapshot_id(), _snapshot_id()
+            if not driver.info.can_snapshot:
+                await _refused(driver.create_snapshot(ids, first), ErrorCode.UNSUPPORTED)
+                await _refused(driver.restore_snapshot(ids, first), ErrorCode.UNSUPPORTED)
+                await _refused(driver.delete_snapshot(ids, first), ErrorCode.UNSUPPORTED)
+                return
+            await driver.create_snapshot(ids, first)
+            await driver.create_snapshot(ids, first)
+            grown = await driver.resize(ids[0], 32 * MIB)
+            assert grown.snapshots == [first]
+            if driver.info.can_shrink:
+                await _refused(driver.resize(ids[0], 16 * MIB, is_shrink_confirmed=True), ErrorCode.WRONG_STATE)
+            await driver.create_snapshot(ids, second)
+            assert [(await driver.get(id)).snapshots for id in ids] == [[first, second]] * 2
+            await driver.restore_snapshot(ids, first)
+            assert (await driver.get(ids[0])).size_bytes == 16 * MIB
+            await driver.restore_snapshot(ids, second)
+            assert (await driver.get(ids[0])).size_bytes == 32 * MIB
+            await driver.delete_snapshot([*ids, _id()], first)
+            await driver.delete_snapshot(ids, first)
+            assert [(await driver.get(id)).snapshots for id in ids] == [[second]] * 2
+            await driver.delete(ids[0])
+            assert [volume.id for volume in await driver.list()] == ids[1:]
+
+        self._run(tmp_path, check)
+
+    def test_snapshot_is_of_all_volumes_or_of_none(self, tmp_path: Path) -> None:
+        async def check(driver: StorageDriver) -> None:
+            if not driver.info.can_snapshot:
+                await _refused(driver.create_snapshot([], _snapshot_id()), ErrorCode.UNSUPPORTED)
+                return
+            made, lacking = await driver.create(_spec()), await driver.create(_spec())
+            snapshot = _snapshot_id()
+            await _refused(driver.create_snapshot([made.id, _id()], snapshot), ErrorCode.NOT_FOUND)
+            assert (await driver.get(made.id)).snapshots == []
+            await driver.create_snapshot([made.id], snapshot)
+            await driver.resize(made.id, 32 * MIB)
+            await _refused(driver.restore_snapshot([made.id, lacking.id], snapshot), ErrorCode.NOT_FOUND)
+            assert (await driver.get(made.id)).size_bytes == 32 * MIB
+
+        self._run(tmp_path, check)
+
+    def test_snapshots_survive_a_restart(self, tmp_path: Path) -> None:
+        async def make(driver: StorageDriver) -> None:
+            if driver.info.can_snapshot:
+                made.append(await driver.create(_spec()))
+                await driver.create_snapshot([made[0].id], snapshot)
+            else:
+                await _refused(driver.create_snapshot([], snapshot), ErrorCode.UNSUPPORTED)
+
+        async def look(driver: StorageDriver) -> None:
+            assert [volume.snapshots for volume in await driver.list()] == [[snapshot]] * len(made)
+
+        made: list[VolumeInfo] = []
+        snapshot = _snapshot_id()
+        self._run(tmp_path, make)
+        self._run(tmp_path, look)
+
+    def test_paths_are_added_filled_drained_and_removed(self, tmp_path: Path) -> None:
+        first, second = self._more_paths(tmp_path)
+
+        async def check(driver: StorageDriver) -> None:
+            if not driver.info.has_paths:
+                await _refused(driver.ensure_path(first.path), ErrorCode.UNSUPPORTED)
+                await _refused(driver.define_paths([first]), ErrorCode.UNSUPPORTED)
+                await _refused(driver.move(_id(), first.id), ErrorCode.UNSUPPORTED)
+                assert list(await driver.list_paths()) == []
+                return
+            before = {state.path for state in await driver.list_paths()}
+            await driver.ensure_path(first.path)
+            states = await driver.define_paths([first, second])
+            assert {state.path for state in states} == before | {first.path, second.path}
+            assert [state.reason for state in states] == [None] * len(states)
+            await _refused(driver.ensure_path(first.path), ErrorCode.INVALID_ARGUMENT)
+            made = await driver.create(_spec(pool=first.storage_pool_id))
+            assert made.folder == first.path
+            await self._check_snapshot_moves(driver, made, second)
+            await _refused(driver.define_paths([first]), ErrorCode.WRONG_STATE)
+            await driver.delete(made.id)
+            await driver.define_paths([])
+            assert {state.path for state in await driver.list_paths()} == before
+
+        self._run(tmp_path, check)
+
+    async def _check_snapshot_moves(self, driver: StorageDriver, made: VolumeInfo, target: StoragePath) -> None:
+        snapshot = _snapshot_id()
+        if driver.info.can_snapshot:
+            await driver.create_snapshot([made.id], snapshot)
+        moved = await driver.move(made.id, target.id)
+        assert await driver.move(made.id, target.id) == moved
+        assert (moved.folder, moved.size_bytes) == (target.path, made.size_bytes)
+        assert [volume.id for volume in await driver.list()] == [made.id]
+        assert moved.snapshots == ([snapshot] if driver.info.can_snapshot else [])
+        if driver.info.has_real_files:
+            assert (Path(moved.path).is_file(), Path(made.path).exists()) == (True, False)
+        await _refused(driver.move(made.id, new_id()), ErrorCode.NOT_FOUND)
+        await _refused(driver.move(_id(), target.id), ErrorCode.NOT_FOUND)
+
+    def test_path_that_is_off_takes_nothing_new(self, tmp_path: Path) -> None:
+        first, second = self._more_paths(tmp_path)
+        pool = first.storage_pool_id
+
+        async def check(driver: StorageDriver) -> None:
+            if not driver.info.has_paths:
+                await _refused(driver.define_paths([first]), ErrorCode.UNSUPPORTED)
+                return
+            off = structs.replace(first, is_enabled=False)
+            await driver.define_paths([off, structs.replace(second, storage_pool_id=pool)])
+            assert {(await driver.create(_spec(pool=pool))).folder for _ in range(3)} == {second.path}
+            await driver.define_paths([off, structs.replace(second, storage_pool_id=pool, is_draining=True)])
+            await _refused(driver.create(_spec(pool=pool)), ErrorCode.NO_CAPACITY)
+            await _refused(driver.create(_spec(pool=StoragePoolId(new_id()))), ErrorCode.NOT_FOUND)
+
+        self._run(tmp_path, check)
+
+    def test_paths_are_remembered(self, tmp_path: Path) -> None:
+        first, second = self._more_paths(tmp_path)
+
+        async def make(driver: StorageDriver) -> None:
+            if not driver.info.has_paths:
+                await _refused(driver.define_paths([first]), ErrorCode.UNSUPPORTED)
+                return
+            await driver.define_paths([first, second])
+            made.append(await driver.create(_spec(pool=second.storage_pool_id)))
+
+        async def look(driver: StorageDriver) -> None:
+            assert await driver.list() == made
+            if made:
+                assert {first.id, second.id} <= {state.id for state in await driver.list_paths()}
+
+        made: list[VolumeInfo] = []
+        self._run(tmp_path, make)
+        self._run(tmp_path, look)
+
+    @pytest.mark.parametrize("path", ["relative", "/missing/path"])
+    def test_path_that_is_none_is_refused_with_the_reason(self, tmp_path: Path, path: str) -> None:
+        async def check(driver: StorageDriver) -> None:
+            code = ErrorCode.INVALID_ARGUMENT if driver.info.has_paths else ErrorCode.UNSUPPORTED
+            await _refused(driver.ensure_path(path), code)
+
+        self._run(tmp_path, check)
+
     def test_usage_is_of_the_pool(self, tmp_path: Path) -> None:
         async def check(driver: StorageDriver) -> None:
             usage = await driver.usage()
@@ -200,6 +360,16 @@ class StorageSuite(ABC):
 
         asyncio.run(check())
 
+    def _more_paths(self, folder: Path) -> tuple[StoragePath, StoragePath]:
+        """Return two paths of two storage pools; their folders exist."""
+        paths = [folder / "more-1", folder / "more-2"]
+        for path in paths:
+            path.mkdir()
+        first, second = (
+            StoragePath(id=new_id(), storage_pool_id=StoragePoolId(new_id()), path=str(path)) for path in paths
+        )
+        return first, second
+
     def _run(self, folder: Path, check: Callable[[StorageDriver], Awaitable[None]]) -> None:
         async def main() -> None:
             driver = self.driver(folder)
@@ -216,9 +386,13 @@ def _id() -> VolumeId:
     return VolumeId(new_id())
 
 
-def _spec(size_bytes: int = 16 * MIB, image: SuiteImage | None = None) -> VolumeSpec:
+def _snapshot_id() -> SnapshotId:
+    return SnapshotId(new_id())
+
+
+def _spec(size_bytes: int = 16 * MIB, image: SuiteImage | None = None, pool: StoragePoolId | None = None) -> VolumeSpec:
     if image is None:
-        return VolumeSpec(id=_id(), size_bytes=size_bytes)
+        return VolumeSpec(id=_id(), size_bytes=size_bytes, storage_pool_id=pool)
     return VolumeSpec(id=_id(), size_bytes=size_bytes, image_path=str(image.path), image_format=image.format)
 
 

@@ -32,6 +32,7 @@ from nanocore.ids import ImageId, VolumeId
 from nanocore.wire import Request
 from nanoplugins.agent.drivers import Drivers
 from nanoplugins.agent.reporter import Reporter
+from nanoplugins.agent.storage import StorageCommands
 
 
 class Commands:
@@ -41,6 +42,7 @@ class Commands:
         self._context = context
         self._drivers = drivers
         self._reporter = reporter
+        self._storage = StorageCommands(drivers)
 
     def handlers(self) -> list[Handler]:
         """Return one handler a command; a cell obeys cores only."""
@@ -52,8 +54,10 @@ class Commands:
             DeleteVolume: self._delete_volume,
             EnsurePort: self._ensure_port,
             DeletePort: self._delete_port,
+            **self._storage.changes(),
         }
         return [
+            *self._storage.questions(),
             *(Handler(message, _with_fail_points(call), CORE_ONLY) for message, call in changes.items()),
             Handler(GetGuest, self._get_guest, CORE_ONLY),
             Handler(GetInventory, self._get_inventory, CORE_ONLY),
@@ -103,9 +107,11 @@ class Commands:
         return await self._drivers.hypervisor.get(message.id)
 
     async def _get_inventory(self, _message: GetInventory, _call: Call) -> Inventory:
+        volumes = await self._drivers.storage.list()
         return Inventory(
             guests=await self._drivers.hypervisor.list(),
-            volumes=[volume.id for volume in await self._drivers.storage.list()],
+            volumes=[volume.id for volume in volumes],
+            volume_infos=volumes,
             ports=await self._drivers.network.list_ports(),
             report=await self._reporter.measure(),
         )
@@ -118,6 +124,7 @@ class Commands:
                 size_bytes=message.size_bytes,
                 image_path=None if image is None else str(image.path),
                 image_format=None if image is None else image.format,
+                storage_pool_id=message.storage_pool_id,
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from nanocore.capabilities.hypervisor import CellReport, CellReported, GuestObserved, Observed
+from nanocore.capabilities.hypervisor import CellReport, CellReported, GuestObserved, Observed, PathReport
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.model.instance import ObservedState
@@ -59,6 +59,18 @@ class Reporter:
             accelerator_reason=hypervisor.info.accelerator_reason,
             usage={str(key): rates for key, rates in usage.items()},
             cached_images=[str(image) for cache in self._drivers.image_caches for image in cache.list()],
+            storage_paths=[
+                PathReport(
+                    state.path,
+                    state.reason,
+                    state.total_bytes,
+                    state.used_bytes,
+                    state.volumes,
+                    state.is_configured,
+                )
+                for state in await storage.list_paths()
+            ],
+            storage_driver=storage.info.name,
         )
 
     async def _report_forever(self) -> None:

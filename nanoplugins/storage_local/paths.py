@@ -42,11 +42,11 @@ class PoolFolder:
     def prepare(self) -> None:
         """Check the folder and make ``volumes`` in it; ``unavailable`` names what is wrong."""
         if not self.root.is_absolute():
-            raise _unavailable(self.root, "is not absolute; write the whole path in [storage_local] paths")
+            raise _unavailable(self.root, "is not absolute; write the whole path")
         if not self.root.exists():
-            raise _unavailable(self.root, "does not exist; create it, mount it, or correct [storage_local] paths")
+            raise _unavailable(self.root, "does not exist; create it, mount it, or correct the path")
         if not self.root.is_dir():
-            raise _unavailable(self.root, "is not a folder; correct [storage_local] paths")
+            raise _unavailable(self.root, "is not a folder; correct the path")
         try:
             self._volumes.mkdir(mode=FOLDER_MODE, exist_ok=True)
             # A link here would lead every volume out of the pool.
@@ -59,6 +59,16 @@ class PoolFolder:
             raise _unavailable(self._volumes, f"can't be used: {error.strerror}") from error
         finally:
             os.close(descriptor)
+        if not os.access(self._volumes, os.W_OK | os.X_OK):
+            raise _unavailable(self._volumes, "can't be written")
+
+    def check(self) -> None:
+        """Raise ``unavailable`` if a folder that was prepared once can't be used now; make nothing.
+
+        An absent ``volumes`` usually means that its disk is not mounted: making it anew would fill the mount point.
+        """
+        if not self._volumes.is_dir() or self._volumes.is_symlink():
+            raise _unavailable(self._volumes, "is gone; is its disk mounted?")
         if not os.access(self._volumes, os.W_OK | os.X_OK):
             raise _unavailable(self._volumes, "can't be written")
 
@@ -125,6 +135,10 @@ class PoolFolder:
             except NanoError:
                 continue
         return found
+
+    def count(self) -> int:
+        """Return how many volumes are here, without looking at them."""
+        return sum(entry.name.endswith(SUFFIX) for entry in os.scandir(self._volumes))
 
     def space(self) -> tuple[int, int, int]:
         """Return device number, total and free bytes of the file system."""

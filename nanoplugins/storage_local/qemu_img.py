@@ -75,6 +75,20 @@ async def grow_volume(path: Path, size_bytes: int, *, file_bytes: int) -> None:
     await _run(["resize", "-q", "-f", "qcow2", str(path), str(size_bytes)], written_bytes=file_bytes + METADATA_BYTES)
 
 
+async def shrink_volume(path: Path, size_bytes: int, *, file_bytes: int) -> None:
+    """Cut the qcow2 at ``path``; what lies beyond ``size_bytes`` is lost."""
+    arguments = ["resize", "-q", "-f", "qcow2", "--shrink", str(path), str(size_bytes)]
+    await _run(arguments, written_bytes=file_bytes + METADATA_BYTES)
+
+
+async def change_snapshot(path: Path, act: str, name: str, *, file_bytes: int) -> None:
+    """Create (``-c``), restore (``-a``) or delete (``-d``) a snapshot inside the qcow2 at ``path``."""
+    # `snapshot` has no -f; only options of the image keep it from guessing the format.
+    image = f"driver=qcow2,file.driver=file,file.filename={str(path).replace(',', ',,')}"
+    arguments = ["snapshot", "-q", "--image-opts", act, name, image]
+    await _run(arguments, written_bytes=file_bytes + METADATA_BYTES)
+
+
 def translate(complaint: str) -> NanoError:
     """Return the error for what ``qemu-img`` printed."""
     text = complaint.strip()[:MAX_COMPLAINT]

@@ -55,7 +55,7 @@ class TestLocalStorage(StorageSuite):
     def driver(self, folder: Path) -> StorageDriver:
         pool = folder / "pool"
         pool.mkdir(exist_ok=True)
-        return make(pool)
+        return make(pool, default=folder / "state" / "pool")
 
     def full_driver(self, folder: Path) -> StorageDriver:
         return make(folder, reserve_bytes=2**62)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from nanocore.capabilities.storage import StorageInfo, StorageUsage, VolumeInfo, VolumeSpec
+from nanocore.capabilities.storage import StorageDriver, StorageInfo, StorageUsage, VolumeInfo, VolumeSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import VolumeId, parse_id
 
@@ -19,8 +19,8 @@ COPY_SECONDS = 110
 """Less than the core waits for a volume."""
 
 
-class PlainFiles:
-    """Implements ``StorageDriver`` on one folder."""
+class PlainFiles(StorageDriver):
+    """Implements ``StorageDriver`` on one folder; what its ``info`` does not promise is refused by the base."""
 
     name = "plainfiles"
 
@@ -61,8 +61,9 @@ class PlainFiles:
         """Return every volume."""
         return await asyncio.to_thread(lambda: [self._describe(path) for path in sorted(self._folder.glob("*.raw"))])
 
-    async def resize(self, id: VolumeId, size_bytes: int) -> VolumeInfo:
+    async def resize(self, id: VolumeId, size_bytes: int, *, is_shrink_confirmed: bool = False) -> VolumeInfo:
         """Grow the file."""
+        del is_shrink_confirmed  # `info` does not say `can_shrink`
         path = self._path(id)
         async with self._lock:
             return await asyncio.to_thread(self._resize, path, size_bytes)
