@@ -80,7 +80,7 @@ class NetworkSuite:
             assert 0 < len(bridge) <= 15  # noqa: PLR2004  IFNAMSIZ - 1
             assert await driver.ensure_port(first, two) == bridge
             assert await driver.ensure_port(second, other) != bridge
-            assert await driver.bridge_of(one.nic_id) == bridge
+            assert (await driver.get_port(one.nic_id)).bridge == bridge
             assert sorted(await driver.list_ports()) == sorted([one.nic_id, two.nic_id, other.nic_id])
 
         self.with_driver(work)
@@ -98,7 +98,7 @@ class NetworkSuite:
             await driver.delete_port(new_id())
             assert await driver.list_ports() == []
             with pytest.raises(NanoError) as caught:
-                await driver.bridge_of(port.nic_id)
+                await driver.get_port(port.nic_id)
             assert caught.value.code is ErrorCode.NOT_FOUND
 
         self.with_driver(work)
@@ -129,7 +129,7 @@ class NetworkSuite:
             await after.open()
             try:
                 assert await after.list_ports() == [port.nic_id]
-                assert await after.bridge_of(port.nic_id) == bridge
+                assert (await after.get_port(port.nic_id)).bridge == bridge
             finally:
                 await before.close()
                 await after.remove_all()

@@ -21,7 +21,7 @@ from nanocore.capabilities.hypervisor import (
     OpenConsole,
     PowerAction,
 )
-from nanocore.capabilities.network import DeletePort, EnsurePort
+from nanocore.capabilities.network import DeletePort, EnsurePort, UpdatePorts
 from nanocore.capabilities.storage import CachedImage, CreateVolume, DeleteVolume, VolumeInfo, VolumeSpec
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler
 from nanocore.contracts.plugin import PluginContext
@@ -53,6 +53,7 @@ class Commands:
             CreateVolume: self._create_volume,
             DeleteVolume: self._delete_volume,
             EnsurePort: self._ensure_port,
+            UpdatePorts: self._update_ports,
             DeletePort: self._delete_port,
             **self._storage.changes(),
         }
@@ -66,10 +67,7 @@ class Commands:
 
     async def _define_guest(self, message: DefineGuest, _call: Call) -> None:
         disks = [await self._disk(disk.volume_id, is_boot=disk.is_boot) for disk in message.disks]
-        nics = [
-            NicSpec(id=nic.id, mac=nic.mac, bridge=await self._drivers.network.bridge_of(nic.id))
-            for nic in message.nics
-        ]
+        nics = [await self._nic(nic.id, nic.mac) for nic in message.nics]
         await self._drivers.hypervisor.define(
             GuestSpec(
                 id=message.id,
@@ -85,6 +83,10 @@ class Commands:
     async def _disk(self, volume_id: VolumeId, *, is_boot: bool) -> DiskSpec:
         volume = await self._drivers.storage.get(volume_id)
         return DiskSpec(volume_id=volume_id, path=volume.path, format=volume.format, is_boot=is_boot)
+
+    async def _nic(self, id: str, mac: str) -> NicSpec:
+        port = await self._drivers.network.get_port(id)
+        return NicSpec(id=id, mac=mac, bridge=port.bridge, device=port.device, is_isolated=port.is_isolated)
 
     async def _delete_guest(self, message: DeleteGuest, _call: Call) -> None:
         await self._drivers.hypervisor.delete(message.id)
@@ -140,6 +142,15 @@ class Commands:
 
     async def _ensure_port(self, message: EnsurePort, _call: Call) -> None:
         await self._drivers.network.ensure_port(message.network, message.port)
+
+    async def _update_ports(self, message: UpdatePorts, _call: Call) -> None:
+        networks = {network.id: network for network in message.networks}
+        for each in message.ports:
+            network = networks.get(each.network_id)
+            if network is None:
+                text = f"network {each.network_id[:80]} of port {each.port.nic_id[:80]} is not among networks"
+                raise NanoError(ErrorCode.INVALID_ARGUMENT, text, field="ports")
+            await self._drivers.network.update_port(network, each.port)
 
     async def _delete_port(self, message: DeletePort, _call: Call) -> None:
         await self._drivers.network.delete_port(message.nic_id)

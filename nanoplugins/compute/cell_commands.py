@@ -14,7 +14,7 @@ from nanocore.capabilities.hypervisor import (
     PowerAction,
 )
 from nanocore.capabilities.images import EnsureCached
-from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort, PortSpec
+from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort
 from nanocore.capabilities.storage import CreateVolume, DeleteVolume
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
@@ -49,14 +49,20 @@ class CellCommands:
     async def allocate(self, record: InstanceRecord, nic: NicRecord, network_id: NetworkId | None) -> Allocation:
         """Have one address for a network card; the same card gets the same answer."""
         return await self._context.call(
-            AllocateAddress(network_id=network_id, nic_id=nic.id, mac=nic.mac, instance_id=record.id, name=record.name)
+            AllocateAddress(
+                network_id=network_id,
+                nic_id=nic.id,
+                mac=nic.mac,
+                instance_id=record.id,
+                name=record.name,
+                security_policy_id=nic.security_policy_id,
+            )
         )
 
     async def ensure_port(self, record: InstanceRecord, nic: NicRecord, key: StepKey) -> None:
         """Have a network card's bridge and its DHCP entry on the instance's cell."""
         allocation = await self.allocate(record, nic, nic.network_id)
-        port = PortSpec(nic_id=nic.id, mac=nic.mac, addresses=allocation.addresses, hostname=record.name)
-        message = EnsurePort(step_key=key, network=allocation.network, port=port)
+        message = EnsurePort(step_key=key, network=allocation.network, port=allocation.port)
         await self._context.call(message, dst=node_of(record))
 
     async def delete_port(self, node_id: NodeId, nic_id: str, key: StepKey) -> None:

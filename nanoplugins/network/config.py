@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nanocore.config import setting
-
-AUTOMATIC = "auto"
+from nanoplugins.network.addresses import AUTOMATIC
 
 
 @dataclass(frozen=True)

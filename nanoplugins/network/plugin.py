@@ -6,24 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import nanocore
-from nanocore.capabilities.network import (
-    AllocateAddress,
-    GetNetwork,
-    ListAllocations,
-    ListNetworks,
-    ReleaseAddress,
-)
 from nanocore.capabilities.rest import Route
-from nanocore.contracts.authorizer import ResourceRef
-from nanocore.contracts.handler import CORE_ONLY, Handler
+from nanocore.contracts.handler import Handler, Subscription
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.contracts.state_store import Collection
 from nanocore.hookspecs import hookimpl
-from nanocore.model.network import Network
 from nanoplugins.network.config import NetworkConfig
-from nanoplugins.network.service import COLLECTIONS, NetworkService
+from nanoplugins.network.records import COLLECTIONS
+from nanoplugins.network.routes import all_routes
+from nanoplugins.network.service import NetworkService
 
 
 class Plugin:
@@ -39,7 +32,7 @@ class Plugin:
             PluginInfo(
                 name="network",
                 version=nanocore.__version__,
-                summary="Networks and the addresses allocated from them",
+                summary="Networks, address pools and security policies",
                 roles=frozenset({NodeRole.CORE}),
             )
         ]
@@ -51,7 +44,7 @@ class Plugin:
 
     @hookimpl
     def nano_collections(self) -> Sequence[Collection[Any]]:
-        """Declare networks and allocations."""
+        """Declare what is kept."""
         return COLLECTIONS
 
     @hookimpl
@@ -62,22 +55,17 @@ class Plugin:
     @hookimpl
     def nano_message_handlers(self, context: PluginContext) -> Sequence[Handler]:
         """Declare what is answered."""
-        service = self._the_service(context)
-        return [
-            Handler(ListNetworks, service.list),
-            Handler(GetNetwork, service.get, resource=lambda query: ResourceRef(kind="network", id=query.id)),
-            Handler(AllocateAddress, service.allocate, allow=CORE_ONLY),
-            Handler(ReleaseAddress, service.release, allow=CORE_ONLY),
-            Handler(ListAllocations, service.list_allocations, allow=CORE_ONLY),
-        ]
+        return self._the_service(context).handlers()
+
+    @hookimpl
+    def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
+        """Declare what the core listens to."""
+        return self._the_service(context).subscriptions()
 
     @hookimpl
     def nano_rest_routes(self) -> Sequence[Route]:
-        """Declare ``/networks``."""
-        return [
-            Route("GET", "/networks", ListNetworks, "List networks", example={"limit": 20}, is_list=True, item=Network),
-            Route("GET", "/networks/{id}", GetNetwork, "Show one network"),
-        ]
+        """Declare ``/networks``, ``/address-pools`` and ``/security-policies``."""
+        return all_routes()
 
     def _the_service(self, context: PluginContext) -> NetworkService:
         # Several hooks speak of the same service, in an order that means nothing.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortSpec
+from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortInfo, PortSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NetworkId, NodeId, parse_id
 from nanoplugins.network_bridge import dhcp, links, programs, records, ruleset, teardown
@@ -144,12 +144,19 @@ class BridgeDriver:
             live.served.forget_port(nic_id)
             await self._apply(live)
 
-    async def bridge_of(self, nic_id: str) -> str:
-        """Return the name of the bridge that a port is on; ``not_found``."""
+    async def update_port(self, network: NetworkSpec, port: PortSpec) -> bool:
+        """As ``ensure_port``, but only for a port that exists; return whether it does."""
+        if port.nic_id not in self._network_of:
+            return False
+        await self.ensure_port(network, port)
+        return True
+
+    async def get_port(self, nic_id: str) -> PortInfo:
+        """Return how a guest's card joins its port; ``not_found``."""
         network_id = self._network_of.get(nic_id)
         if network_id is None:
             raise NanoError(ErrorCode.NOT_FOUND, f"network card {nic_id[:80]} has no port on this node")
-        return self._live[network_id].served.names.bridge
+        return PortInfo(bridge=self._live[network_id].served.names.bridge)
 
     async def list_ports(self) -> list[str]:
         """Return the ids of all network cards with a port."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortSpec
+from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortInfo, PortSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import parse_id, parse_name
+from nanocore.model.network import NetworkMode
 from nanocore.wire import Struct, decode_json, encode_json
 
 
@@ -59,12 +60,20 @@ class SimNetwork:
         if self._ports.pop(nic_id, None) is not None and self._folder is not None:
             (self._folder / f"{nic_id}.json").unlink(missing_ok=True)
 
-    async def bridge_of(self, nic_id: str) -> str:
-        """Return the name that a port's bridge would have; ``not_found``."""
+    async def update_port(self, network: NetworkSpec, port: PortSpec) -> bool:
+        """As ``ensure_port``, but only for a port that exists; return whether it does."""
+        if port.nic_id not in self._ports:
+            return False
+        await self.ensure_port(network, port)
+        return True
+
+    async def get_port(self, nic_id: str) -> PortInfo:
+        """Return the names that a port's bridge and device would have; ``not_found``."""
         found = self._ports.get(nic_id)
         if found is None:
             raise NanoError(ErrorCode.NOT_FOUND, f"network card {nic_id[:80]} has no port on this node")
-        return _bridge(found.network)
+        is_isolated = found.network.mode is not NetworkMode.BRIDGE
+        return PortInfo(bridge=_bridge(found.network), device=f"st{nic_id[:8]}", is_isolated=is_isolated)
 
     async def list_ports(self) -> list[str]:
         """Return the ids of all network cards with a port."""
@@ -84,15 +93,27 @@ def _check(network: NetworkSpec, port: PortSpec) -> None:
     parse_id(network.id, field="network.id")
     parse_id(port.nic_id, field="port.nic_id")
     parse_name(port.hostname, field="port.hostname")
-    cidr = ipaddress.IPv4Network(network.cidr)
+    if network.mode is NetworkMode.BRIDGE:
+        _require(bool(network.interface), "network.interface", "must name a device of this node", network.interface)
+        _require(not port.addresses, "port.addresses", "are the LAN's business", str(port.addresses))
+        _require(port.policy is None, "port.policy", "can't be enforced on a bridge to the LAN", "one")
+        return
+    where = [(ipaddress.ip_network(network.cidr), network.gateway)]
+    if network.ipv6_cidr:
+        where.append((ipaddress.ip_network(network.ipv6_cidr), network.ipv6_gateway))
+    _require(bool(port.addresses), "port.addresses", "must hold at least one address", "none")
     for text in port.addresses:
         try:
-            is_inside = ipaddress.IPv4Address(text) in cidr and text != network.gateway
+            address = ipaddress.ip_address(text)
         except ValueError:
-            is_inside = False
-        if not is_inside:
-            message = f"port.addresses must be addresses of {network.cidr} other than the gateway, got {text[:80]!r}"
-            raise NanoError(ErrorCode.INVALID_ARGUMENT, message, field="port.addresses")
+            address = None
+        is_fine = any(address is not None and address in cidr and text != gateway for cidr, gateway in where)
+        _require(is_fine, "port.addresses", f"must be addresses of {network.cidr} other than the gateway", text)
+
+
+def _require(is_fine: bool, field: str, rule: str, got: str) -> None:  # noqa: FBT001  the condition itself
+    if not is_fine:
+        raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{field} {rule}, got {got[:80]!r}", field=field)
 
 
 def _refuse_twin(other: PortSpec, port: PortSpec) -> None:

@@ -136,7 +136,7 @@ def test_restarted_kernel_adopts_without_interruption(machine: Any) -> None:
         await driver.open()
         assert await driver.list_ports() == [WEB.nic_id]
         assert machine.processes() == before
-        assert await driver.ensure_port(NETWORK, WEB) == await driver.bridge_of(WEB.nic_id)
+        assert await driver.ensure_port(NETWORK, WEB) == (await driver.get_port(WEB.nic_id)).bridge
         assert machine.processes() == before
         await driver.remove_all()
         await driver.close()

@@ -36,6 +36,8 @@ BANNED = {
     "task": "operation",
     "status": "state",
 }
+FIELDS = {"remote"}
+"""Said of something else than the word is banned for: the other side of a guest's connection, which is no peer."""
 PATH = re.compile(
     r"(/([a-z][a-z0-9-]*|\{[a-z][a-z0-9_]*\}))+(?<=/actions)/[a-z_]+|(/([a-z][a-z0-9-]*|\{[a-z][a-z0-9_]*\}))+"
 )
@@ -43,7 +45,7 @@ QUALIFIED = {"compute", "storage", "address"}
 VERBS = """
     get list find create delete start stop power_off reboot reset pause resume suspend restore attach
     detach insert eject resize migrate drain evacuate act add allocate append cancel change define
-    ensure hello invite join move open read release remove revoke update
+    ensure hello invite join move open read release remove reserve revoke update
 """
 
 
@@ -109,7 +111,8 @@ def test_fields() -> None:
     kinds: list[Any] = list(generator().message_types().values())
     kinds += [result_type(kind) for kind in kinds if issubclass(kind, Request)]
     schema, components = msgspec.json.schema_components(kinds)
-    assert [fault for name in sorted(properties([*schema, components])) for fault in faults(name)] == []
+    names = sorted(properties([*schema, components]) - FIELDS)
+    assert [fault for name in names for fault in faults(name)] == []
 
 
 def test_rest_paths() -> None:
