@@ -6,13 +6,15 @@ a domain that is already as wanted, succeeds. The suite ``nanocore.testing.hyper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from enum import StrEnum
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from nanocore.capabilities.storage import VolumeInfo
-from nanocore.ids import InstanceId, NodeId, StepKey, VolumeId
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import ImageId, InstanceId, NodeId, SnapshotId, StepKey, VolumeId
 from nanocore.model.instance import Firmware, GuestFacts, InstanceUsage, ObservedState, Qos, Readiness
 from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
 
@@ -47,7 +49,10 @@ class NicSpec(Struct, frozen=True, kw_only=True):
 
 
 class MediaSpec(Struct, frozen=True, kw_only=True):
-    """A CD drive of a guest; ``path`` is ``None`` while it is empty."""
+    """A CD drive of a guest; ``path`` is ``None`` while it is empty.
+
+    Drives can't be added to a running guest: a guest that shall get media later is defined with an empty one.
+    """
 
     slot: int
     path: str | None = None
@@ -72,7 +77,10 @@ class GuestSpec(Struct, frozen=True, kw_only=True):
 
 
 class Observed(Struct, frozen=True, kw_only=True):
-    """One guest as the driver sees it. ``is_managed`` is false for domains that Nano did not make."""
+    """One guest as the driver sees it. ``is_managed`` is false for domains that Nano did not make.
+
+    Sizes, devices and limits are those in force: of what runs while it runs, of its definition otherwise.
+    """
 
     id: InstanceId
     name: str
@@ -82,6 +90,13 @@ class Observed(Struct, frozen=True, kw_only=True):
     step_key: StepKey | None = None
     vcpus: int = 0
     memory_bytes: int = 0
+    disks: list[VolumeId] = field(default_factory=list)
+    nics: list[str] = field(default_factory=list)
+    media: list[MediaSpec] = field(default_factory=list)
+    firmware: Firmware = Firmware.BIOS
+    has_tpm: bool = False
+    qos: Qos = field(default_factory=Qos)
+    """The limits that are in force; what is wanted and missing here is in ``limits_unsupported``."""
     limits_unsupported: list[str] = field(default_factory=list)
     """Fields of ``Qos`` that could not be put in force here."""
     ready: Readiness | None = None
@@ -101,6 +116,31 @@ class HypervisorInfo:
     has_screen: bool = True
     has_serial: bool = True
     has_statistics: bool = True
+    can_suspend: bool = True
+    can_hotplug_disks: bool = True
+    can_hotplug_nics: bool = True
+    can_change_media: bool = True
+    """Insert into and eject from a running guest."""
+    can_resize_live: bool = True
+    """Processors and memory of a running guest."""
+    can_grow_disks_live: bool = True
+    can_change_limits_live: bool = True
+    can_snapshot_live: bool = True
+    can_copy_live: bool = True
+    has_agent_channel: bool = True
+    has_uefi: bool = True
+    has_tpm: bool = True
+    limits_unsupported: Mapping[str, str] = attribute(default_factory=dict)
+    """Fields of ``Qos`` that can't be put in force here, each with the reason."""
+    reasons: Mapping[str, str] = attribute(default_factory=dict)
+    """Why a fact above is false, by its name."""
+
+    def require(self, ability: str) -> None:
+        """Raise ``unsupported``, naming the ability and the reason, unless the fact of that name is true."""
+        if not getattr(self, ability):
+            reason = self.reasons.get(ability, "its driver can't")
+            message = f"hypervisor {self.name} of this cell lacks {ability}: {reason}"
+            raise NanoError(ErrorCode.UNSUPPORTED, message, reason=f"hypervisor.{ability}", ability=ability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +151,12 @@ class HostUsage:
     cpu_percent: float
     memory_bytes: int
     memory_used_bytes: int
+
+
+MAX_AGENT_REPLY_BYTES = 1024 * 1024
+"""A guest's agent may say anything, but not endlessly."""
+NO_AGENT = "hypervisor.no_agent"
+"""Reason of errors where no agent in the guest is connected."""
 
 
 class Console(Protocol):
@@ -127,6 +173,32 @@ class Console(Protocol):
     async def close(self) -> None:
         """Let go. Safe to call twice."""
         ...
+
+
+class DiskCopy(Struct, frozen=True, kw_only=True):
+    """Copy a disk of a running guest into ``target``: an existing, empty volume of at least the same size."""
+
+    volume_id: VolumeId
+    target: DiskSpec
+
+
+class CopyState(StrEnum):
+    """How far the last copy of a guest's disks is."""
+
+    NONE = "none"
+    """Nothing is known of a copy: none was begun, it was aborted, or the guest is gone."""
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class CopyProgress(Result, frozen=True, kw_only=True):
+    """The last copy of a guest's disks."""
+
+    state: CopyState
+    total_bytes: int = 0
+    copied_bytes: int = 0
+    reason: str | None = None
 
 
 class HypervisorDriver(Protocol):
@@ -188,6 +260,104 @@ class HypervisorDriver(Protocol):
         """Let its processors go on; a running one is no error."""
         ...
 
+    async def suspend(self, id: InstanceId) -> None:
+        """Keep its memory on disk and stop it; a suspended one is no error. ``wrong_state`` unless it runs."""
+        ...
+
+    async def restore(self, id: InstanceId) -> None:
+        """Let a suspended one go on where it was; a running one is no error.
+
+        ``start`` of a suspended one is ``wrong_state``; ``power_off`` forgets its memory.
+        """
+        ...
+
+    async def attach_disk(self, id: InstanceId, disk: DiskSpec) -> None:
+        """Add a disk, live where it runs and lasting; one that is there is no error."""
+        ...
+
+    async def detach_disk(self, id: InstanceId, volume_id: VolumeId, *, timeout_seconds: float = 20) -> None:
+        """Remove a disk, live and lasting; an absent one is no error. Returns when the guest let go.
+
+        ``deadline_exceeded`` when a running guest does not: it keeps the disk until it lets go or stops, the
+        definition has lost it already.
+        """
+        ...
+
+    async def attach_nic(self, id: InstanceId, nic: NicSpec) -> None:
+        """Add a network card, as ``attach_disk``."""
+        ...
+
+    async def detach_nic(self, id: InstanceId, nic_id: str, *, timeout_seconds: float = 20) -> None:
+        """Remove a network card, as ``detach_disk``."""
+        ...
+
+    async def set_media(self, id: InstanceId, slot: int, path: str | None, *, is_forced: bool = False) -> None:
+        """Insert into a drive, or eject with ``None``, live and lasting. ``not_found`` for a drive that is not there.
+
+        A guest may lock its drive: ``busy``, unless ``is_forced``.
+        """
+        ...
+
+    async def resize(self, id: InstanceId, *, vcpus: int, memory_bytes: int) -> Observed:
+        """Set both, lasting, and live as far as the guest allows; return what is in force."""
+        ...
+
+    async def resize_disk(self, id: InstanceId, volume_id: VolumeId, size_bytes: int) -> None:
+        """Grow a disk under a running guest; ``wrong_state`` unless it runs, ``invalid_argument`` to shrink it."""
+        ...
+
+    async def set_qos(self, id: InstanceId, qos: Qos) -> Observed:
+        """Set all limits, live and lasting; return what is in force and what can't be."""
+        ...
+
+    async def snapshot_disks(self, id: InstanceId, snapshot_id: SnapshotId) -> None:
+        """Take a snapshot inside every disk of a running guest, all at one moment; one that is there is no error.
+
+        ``wrong_state`` unless it runs or is paused: the storage driver does it then.
+        """
+        ...
+
+    async def delete_snapshot(self, id: InstanceId, snapshot_id: SnapshotId) -> None:
+        """Remove that snapshot from every disk of a running guest; an absent one is no error."""
+        ...
+
+    async def start_copy(self, id: InstanceId, copies: Sequence[DiskCopy]) -> None:
+        """Begin to copy disks of a running guest as they are at this moment; the same copy going on is no error.
+
+        ``busy`` while another copy of the guest's disks goes on.
+        """
+        ...
+
+    async def get_copy(self, id: InstanceId) -> CopyProgress:
+        """Return how far the last copy is."""
+        ...
+
+    async def cancel_copy(self, id: InstanceId) -> None:
+        """End a copy that goes on; none is no error. The targets are left as they are."""
+        ...
+
+    async def agent_command(
+        self, id: InstanceId, execute: str, arguments: Mapping[str, Any] | None = None, *, timeout_seconds: float = 10
+    ) -> object:
+        """Ask the guest's agent (QEMU guest agent protocol) and return its answer.
+
+        ``unavailable`` (reason ``hypervisor.no_agent``) when none is connected, ``deadline_exceeded`` when it does not
+        answer, ``unsupported`` for a command that it does not know, ``wrong_state`` when it refuses. What it answers is
+        a stranger's word, at most ``MAX_AGENT_REPLY_BYTES``.
+        """
+        ...
+
+    async def freeze(self, id: InstanceId, *, timeout_seconds: float = 60) -> int:
+        """Ask the agent to stop all writing to file systems, return how many; frozen is no error.
+
+        Thaws by itself after ``timeout_seconds``, also when the node was killed meanwhile.
+        """
+        ...
+
+    async def thaw(self, id: InstanceId) -> None:
+        """Let file systems be written again; thawed is no error."""
+        ...
+
     async def get(self, id: InstanceId) -> Observed:
         """Return what is seen of one guest."""
         ...
@@ -224,6 +394,13 @@ class DefineNic(Struct, frozen=True, kw_only=True):
     network_id: str
 
 
+class DefineMedia(Struct, frozen=True, kw_only=True):
+    """A CD drive in ``DefineGuest``: the cell finds the file in its image cache."""
+
+    slot: int
+    media_image_id: ImageId | None = None
+
+
 class DefineGuest(Command[None], frozen=True, kw_only=True):
     """Core to cell: make the guest known from volumes and ports that exist there."""
 
@@ -238,6 +415,10 @@ class DefineGuest(Command[None], frozen=True, kw_only=True):
     memory_bytes: int
     disks: list[DefineDisk] = field(default_factory=list)
     nics: list[DefineNic] = field(default_factory=list)
+    media: list[DefineMedia] = field(default_factory=list)
+    firmware: Firmware = Firmware.BIOS
+    has_tpm: bool = False
+    qos: Qos = field(default_factory=Qos)
 
 
 class DeleteGuest(Command[None], frozen=True, kw_only=True):
@@ -261,13 +442,15 @@ class PowerAction(StrEnum):
     RESET = "reset"
     PAUSE = "pause"
     RESUME = "resume"
+    SUSPEND = "suspend"
+    RESTORE = "restore"
 
 
 class ChangePower(Command[Observed], frozen=True, kw_only=True):
     """Core to cell: one driver call by name; replies with what is seen afterwards."""
 
     op: ClassVar[str] = "hypervisor.change_power"
-    timeout_seconds: ClassVar[float] = 120
+    timeout_seconds: ClassVar[float] = 300
     is_idempotent: ClassVar[bool] = True
 
     step_key: StepKey

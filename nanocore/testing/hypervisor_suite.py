@@ -165,6 +165,7 @@ class HypervisorSuite:
                 step_key=spec.step_key,
                 vcpus=spec.vcpus,
                 memory_bytes=spec.memory_bytes,
+                disks=[disk.volume_id for disk in spec.disks],
             )
             assert await bench.driver.get(spec.id) == expected
             assert expected in await bench.driver.list()

@@ -9,28 +9,24 @@ from typing import Any
 from nanocore.capabilities.hypervisor import (
     ChangePower,
     Console,
-    DefineGuest,
     DeleteGuest,
-    DiskSpec,
     GetGuest,
     GetInventory,
-    GuestSpec,
     Inventory,
-    NicSpec,
     Observed,
     OpenConsole,
     PowerAction,
 )
 from nanocore.capabilities.network import DeletePort, EnsurePort, UpdatePorts
-from nanocore.capabilities.storage import CachedImage, CreateVolume, DeleteVolume, VolumeInfo, VolumeSpec
+from nanocore.capabilities.storage import CreateVolume, DeleteVolume, VolumeInfo, VolumeSpec
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.stream import Stream
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.failpoints import fail_point
-from nanocore.ids import ImageId, VolumeId
 from nanocore.wire import Request
 from nanoplugins.agent.drivers import Drivers
+from nanoplugins.agent.guests import GuestCommands, cached_image
 from nanoplugins.agent.reporter import Reporter
 from nanoplugins.agent.storage import StorageCommands
 
@@ -43,11 +39,11 @@ class Commands:
         self._drivers = drivers
         self._reporter = reporter
         self._storage = StorageCommands(drivers)
+        self._guests = GuestCommands(drivers)
 
     def handlers(self) -> list[Handler]:
         """Return one handler a command; a cell obeys cores only."""
         changes: dict[type[Request[Any]], Callable[[Any, Call], Awaitable[Any]]] = {
-            DefineGuest: self._define_guest,
             DeleteGuest: self._delete_guest,
             ChangePower: self._change_power,
             CreateVolume: self._create_volume,
@@ -56,37 +52,16 @@ class Commands:
             UpdatePorts: self._update_ports,
             DeletePort: self._delete_port,
             **self._storage.changes(),
+            **self._guests.changes(),
         }
         return [
             *self._storage.questions(),
+            *self._guests.questions(),
             *(Handler(message, _with_fail_points(call), CORE_ONLY) for message, call in changes.items()),
             Handler(GetGuest, self._get_guest, CORE_ONLY),
             Handler(GetInventory, self._get_inventory, CORE_ONLY),
             Handler(OpenConsole, self._open_console, CORE_ONLY, is_stream=True),
         ]
-
-    async def _define_guest(self, message: DefineGuest, _call: Call) -> None:
-        disks = [await self._disk(disk.volume_id, is_boot=disk.is_boot) for disk in message.disks]
-        nics = [await self._nic(nic.id, nic.mac) for nic in message.nics]
-        await self._drivers.hypervisor.define(
-            GuestSpec(
-                id=message.id,
-                name=message.name,
-                vcpus=message.vcpus,
-                memory_bytes=message.memory_bytes,
-                disks=disks,
-                nics=nics,
-                step_key=message.step_key,
-            )
-        )
-
-    async def _disk(self, volume_id: VolumeId, *, is_boot: bool) -> DiskSpec:
-        volume = await self._drivers.storage.get(volume_id)
-        return DiskSpec(volume_id=volume_id, path=volume.path, format=volume.format, is_boot=is_boot)
-
-    async def _nic(self, id: str, mac: str) -> NicSpec:
-        port = await self._drivers.network.get_port(id)
-        return NicSpec(id=id, mac=mac, bridge=port.bridge, device=port.device, is_isolated=port.is_isolated)
 
     async def _delete_guest(self, message: DeleteGuest, _call: Call) -> None:
         await self._drivers.hypervisor.delete(message.id)
@@ -101,6 +76,8 @@ class Commands:
             PowerAction.RESET: driver.reset,
             PowerAction.PAUSE: driver.pause,
             PowerAction.RESUME: driver.resume,
+            PowerAction.SUSPEND: driver.suspend,
+            PowerAction.RESTORE: driver.restore,
         }
         await calls[message.action](message.id)
         return await driver.get(message.id)
@@ -119,7 +96,7 @@ class Commands:
         )
 
     async def _create_volume(self, message: CreateVolume, _call: Call) -> VolumeInfo:
-        image = None if message.image_id is None else self._cached(message.image_id)
+        image = None if message.image_id is None else cached_image(self._drivers, message.image_id)
         return await self._drivers.storage.create(
             VolumeSpec(
                 id=message.id,
@@ -129,13 +106,6 @@ class Commands:
                 storage_pool_id=message.storage_pool_id,
             )
         )
-
-    def _cached(self, image_id: ImageId) -> CachedImage:
-        for cache in self._drivers.image_caches:
-            found = cache.find(image_id)
-            if found is not None:
-                return found
-        raise NanoError(ErrorCode.NOT_FOUND, f"image {image_id} is not in this cell's cache; ensure_cached comes first")
 
     async def _delete_volume(self, message: DeleteVolume, _call: Call) -> None:
         await self._drivers.storage.delete(message.id)

@@ -6,16 +6,27 @@ Built as a tree, never as text, so that no name or path can become markup.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from nanocore.capabilities.hypervisor import DiskSpec, GuestSpec, NicSpec
+from nanocore.capabilities.hypervisor import GuestSpec
 from nanocore.errors import ErrorCode, NanoError
+from nanocore.model.instance import Firmware, Qos
+from nanocore.wire import structs
+from nanoplugins.kvm import devices
+from nanoplugins.kvm.devices import text
 
 METADATA_URI = "https://nano.example/xmlns/instance/1"
 """Marks a domain as ours; a name, not an address, that is never fetched."""
 METADATA_PREFIX = "nano"
-DISK_FORMATS = frozenset({"qcow2", "raw"})
 SHORT_ID_LENGTH = 8
+
+FREE_PORTS = 8
+"""Room for devices that are added to a running guest."""
+DEVICES_ON_PORTS = 5
+"""USB, the agent's channel, balloon, random numbers, and the port that the firmware likes to keep."""
+VCPU_GROWTH = 4
+MOST_GROWN_VCPUS = 16
 
 _BALLOON_PERIOD_SECONDS = 10
 
@@ -26,6 +37,10 @@ class Platform:
 
     domain_type: str
     arch: str = "x86_64"
+    limits_unsupported: Mapping[str, str] = field(default_factory=dict)
+    """Fields of ``Qos`` that are not even tried, each with the reason."""
+    full_cpu_shares: int = 100
+    """libvirt's ``shares`` of a guest with weight 100: 100 in the unified cgroup hierarchy, 1024 in the old one."""
 
     @property
     def is_qemu(self) -> bool:
@@ -35,12 +50,29 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What Nano wrote into a domain's metadata."""
+    """What Nano wrote into a domain's metadata. ``qos`` is what is wanted."""
 
     id: str
     name: str
     zone: str
     step_key: str
+    qos: Qos = field(default_factory=Qos)
+    limits_unsupported: tuple[str, ...] = ()
+
+    @property
+    def enforced(self) -> Qos:
+        """What is wanted and possible here."""
+        return without(self.qos, self.limits_unsupported)
+
+
+def without(qos: Qos, fields: Mapping[str, object] | tuple[str, ...]) -> Qos:
+    """Return the limits without some of them."""
+    return structs.replace(qos, **dict.fromkeys(fields))
+
+
+def unsupported_of(qos: Qos, platform: Platform) -> tuple[str, ...]:
+    """Return the limits that are wanted and not possible."""
+    return tuple(name for name in sorted(platform.limits_unsupported) if getattr(qos, name) is not None)
 
 
 def domain_name(spec: GuestSpec) -> str:
@@ -48,89 +80,113 @@ def domain_name(spec: GuestSpec) -> str:
     return f"{spec.name}-{spec.id[:SHORT_ID_LENGTH]}"
 
 
-def build(spec: GuestSpec, platform: Platform, *, zone: str, name: str | None = None) -> str:
-    """Return the domain XML. ``name`` keeps the name of a domain that exists already.
+def most_vcpus(vcpus: int) -> int:
+    """Return how many processors a guest that is started with ``vcpus`` may grow to while it runs."""
+    return max(vcpus, min(vcpus * VCPU_GROWTH, MOST_GROWN_VCPUS))
 
+
+def build(spec: GuestSpec, platform: Platform, *, zone: str, before: ET.Element | None = None) -> str:
+    """Return the domain XML. ``before`` is the definition of a domain that exists already.
+
+    Its name is kept, and the places of devices that stay, so that a guest's network cards keep their names inside.
     Raises ``invalid_argument`` for a relative disk path and ``unsupported`` for a disk format QEMU is not to open.
     """
     _check(spec)
+    mark = Mark(spec.id, spec.name, zone, spec.step_key, spec.qos, unsupported_of(spec.qos, platform))
     root = ET.Element("domain", type=platform.domain_type)
-    _text(root, "name", name or domain_name(spec))
-    _text(root, "uuid", spec.id)
-    _text(root, "title", spec.name)
-    root.append(_metadata(spec, zone))
-    _text(root, "memory", str(spec.memory_bytes), unit="b")
-    _text(root, "vcpu", str(spec.vcpus), placement="static")
+    text(root, "name", (before.findtext("name") if before is not None else None) or domain_name(spec))
+    text(root, "uuid", spec.id)
+    text(root, "title", spec.name)
+    ET.SubElement(root, "metadata").append(mark_element(mark))
+    text(root, "memory", str(spec.memory_bytes), unit="b")
+    text(root, "currentMemory", str(spec.memory_bytes), unit="b")
+    text(root, "vcpu", str(most_vcpus(spec.vcpus)), placement="static", current=str(spec.vcpus))
+    if platform.is_qemu:
+        set_cpu_weight(root, mark.enforced, platform)
     _add_machine(root, spec, platform)
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "preserve")):
-        _text(root, f"on_{event}", action)
-    devices = ET.SubElement(root, "devices")
-    has_boot_disk = any(disk.is_boot for disk in spec.disks)
-    for index, disk in enumerate(sorted(spec.disks, key=lambda disk: not disk.is_boot)):
-        devices.append(_disk(disk, index, is_first=index == 0 and has_boot_disk))
+        text(root, f"on_{event}", action)
+    parts = ET.SubElement(root, "devices")
+    _add_drives(parts, spec, mark.enforced, has_media=platform.is_qemu or bool(spec.media))
     for nic in spec.nics:
-        devices.append(_nic(nic))
+        parts.append(devices.nic(nic, mark.enforced))
     if platform.is_qemu:
-        _add_qemu_devices(devices)
+        _add_qemu_devices(parts, spec)
+        _keep_places(parts, before)
     return ET.tostring(root, encoding="unicode")
 
 
-def read_mark(xml: str) -> Mark | None:
+def read_mark(root: ET.Element) -> Mark | None:
     """Return what Nano wrote into a domain, or ``None`` if it is not ours."""
-    element = ET.fromstring(xml).find(f"metadata/{{{METADATA_URI}}}instance")  # noqa: S314  libvirtd's own output
+    element = root.find(f"metadata/{{{METADATA_URI}}}instance")
     if element is None:
         return None
-    values = [element.get(name, "") for name in ("id", "name", "zone", "step-key")]
-    return Mark(*values)
+    limits = {name: int(value) for name in Qos.__struct_fields__ if (value := element.get(name.replace("_", "-")))}
+    return Mark(
+        id=element.get("id", ""),
+        name=element.get("name", ""),
+        zone=element.get("zone", ""),
+        step_key=element.get("step-key", ""),
+        qos=Qos(**limits),
+        limits_unsupported=tuple(element.get("limits-unsupported", "").split()),
+    )
 
 
-def disk_name(index: int) -> str:
-    """Return the guest's name for its disk number ``index``: vda … vdz, vdaa …."""
-    letters = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        letters = chr(ord("a") + rest) + letters
-    return f"vd{letters}"
+def mark_element(mark: Mark) -> ET.Element:
+    """Return the mark as it stands in the metadata."""
+    # Written with its prefix, as ElementTree keeps prefixes in a registry of the whole process.
+    attributes = {"id": mark.id, "name": mark.name, "zone": mark.zone, "step-key": mark.step_key}
+    for name in Qos.__struct_fields__:
+        if (value := getattr(mark.qos, name)) is not None:
+            attributes[name.replace("_", "-")] = str(value)
+    if mark.limits_unsupported:
+        attributes["limits-unsupported"] = " ".join(mark.limits_unsupported)
+    return ET.Element(f"{METADATA_PREFIX}:instance", {f"xmlns:{METADATA_PREFIX}": METADATA_URI, **attributes})
+
+
+def set_cpu_weight(root: ET.Element, qos: Qos, platform: Platform) -> None:
+    """Set the guest's share of contended processors, or remove it."""
+    tune = root.find("cputune")
+    if tune is not None:
+        root.remove(tune)
+    if qos.cpu_weight is not None:
+        text(ET.SubElement(root, "cputune"), "shares", str(cpu_shares(qos.cpu_weight, platform)))
+
+
+def cpu_shares(weight: int, platform: Platform) -> int:
+    """Return libvirt's number for a weight."""
+    return max(2, weight * platform.full_cpu_shares // 100)
 
 
 def _check(spec: GuestSpec) -> None:
     for disk in spec.disks:
-        if not disk.path.startswith("/"):
-            raise NanoError(
-                ErrorCode.INVALID_ARGUMENT,
-                f"volume {disk.volume_id}: its path must be absolute, got {disk.path!r}",
-                field="disks",
-            )
-        if disk.format not in DISK_FORMATS:
-            raise NanoError(
-                ErrorCode.UNSUPPORTED,
-                f"volume {disk.volume_id} has format {disk.format!r}; supported are {', '.join(sorted(DISK_FORMATS))}",
-                reason="kvm.disk_format",
-            )
-
-
-def _metadata(spec: GuestSpec, zone: str) -> ET.Element:
-    metadata = ET.Element("metadata")
-    # Written with its prefix, as ElementTree keeps prefixes in a registry of the whole process.
-    attributes = {"id": spec.id, "name": spec.name, "zone": zone, "step-key": spec.step_key}
-    namespace = {f"xmlns:{METADATA_PREFIX}": METADATA_URI}
-    ET.SubElement(metadata, f"{METADATA_PREFIX}:instance", {**namespace, **attributes})
-    return metadata
+        devices.check_disk(disk)
+    for medium in spec.media:
+        if medium.path is not None and not medium.path.startswith("/"):
+            message = f"media drive {medium.slot}: the path must be absolute, got {medium.path!r}"
+            raise NanoError(ErrorCode.INVALID_ARGUMENT, message, field="media")
 
 
 def _add_machine(root: ET.Element, spec: GuestSpec, platform: Platform) -> None:
-    system = ET.SubElement(root, "os")
     if not platform.is_qemu:
-        _text(system, "type", "hvm")
+        text(ET.SubElement(root, "os"), "type", "hvm")
         return
-    _text(system, "type", "hvm", arch=platform.arch, machine="q35")
+    if spec.firmware is Firmware.UEFI:
+        system = ET.SubElement(root, "os", firmware="efi")
+        text(system, "type", "hvm", arch=platform.arch, machine="q35")
+        # Keys of a vendor's own would refuse the systems of others.
+        choice = ET.SubElement(system, "firmware")
+        ET.SubElement(choice, "feature", enabled="no", name="enrolled-keys")
+        ET.SubElement(choice, "feature", enabled="no", name="secure-boot")
+    else:
+        system = ET.SubElement(root, "os")
+        text(system, "type", "hvm", arch=platform.arch, machine="q35")
     features = ET.SubElement(root, "features")
     for feature in ("acpi", "apic"):
         ET.SubElement(features, feature)
     cpu = ET.SubElement(root, "cpu", mode="host-passthrough" if platform.domain_type == "kvm" else "maximum")
     # Follows the number of processors, or changing that number would contradict it.
-    ET.SubElement(cpu, "topology", sockets="1", dies="1", cores=str(spec.vcpus), threads="1")
+    ET.SubElement(cpu, "topology", sockets="1", dies="1", cores=str(most_vcpus(spec.vcpus)), threads="1")
     clock = ET.SubElement(root, "clock", offset="utc")
     ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
     ET.SubElement(clock, "timer", name="pit", tickpolicy="delay")
@@ -140,44 +196,66 @@ def _add_machine(root: ET.Element, spec: GuestSpec, platform: Platform) -> None:
     ET.SubElement(power, "suspend-to-disk", enabled="no")
 
 
-def _disk(disk: DiskSpec, index: int, *, is_first: bool) -> ET.Element:
-    element = ET.Element("disk", type="file", device="disk")
-    # The format is explicit, always: QEMU would otherwise believe what the guest wrote into its first sector.
-    ET.SubElement(element, "driver", name="qemu", type=disk.format, discard="unmap")
-    ET.SubElement(element, "source", file=disk.path)
-    ET.SubElement(element, "target", dev=disk_name(index), bus="virtio")
-    _text(element, "serial", disk.volume_id.replace("-", "")[:20])
-    if is_first:
-        ET.SubElement(element, "boot", order="1")
-    return element
+def _add_drives(parts: ET.Element, spec: GuestSpec, qos: Qos, *, has_media: bool) -> None:
+    """Disks before CDs: an installed system boots though its medium is still in, an empty disk lets the medium boot."""
+    order = 0
+    for index, disk in enumerate(sorted(spec.disks, key=lambda disk: not disk.is_boot)):
+        order += disk.is_boot
+        parts.append(devices.disk(disk, devices.disk_name(index), qos, boot_order=order if disk.is_boot else None))
+    if not has_media:
+        return
+    media = sorted(spec.media, key=lambda medium: medium.slot)
+    for medium in media:
+        order += 1
+        parts.append(devices.drive(medium, boot_order=order))
+    if spec.seed_path is not None:
+        parts.append(devices.seed_drive(spec.seed_path, max((medium.slot for medium in media), default=-1) + 1))
 
 
-def _nic(nic: NicSpec) -> ET.Element:
-    element = ET.Element("interface", type="bridge")
-    ET.SubElement(element, "mac", address=nic.mac)
-    ET.SubElement(element, "source", bridge=nic.bridge)
-    ET.SubElement(element, "model", type="virtio")
-    return element
-
-
-def _add_qemu_devices(devices: ET.Element) -> None:
-    serial = ET.SubElement(devices, "serial", type="pty")
+def _add_qemu_devices(parts: ET.Element, spec: GuestSpec) -> None:
+    ports = DEVICES_ON_PORTS + len(spec.disks) + len(spec.nics) + FREE_PORTS
+    ET.SubElement(parts, "controller", type="pci", index="0", model="pcie-root")
+    for index in range(1, ports + 1):
+        ET.SubElement(parts, "controller", type="pci", index=str(index), model="pcie-root-port")
+    serial = ET.SubElement(parts, "serial", type="pty")
     ET.SubElement(serial, "target", type="isa-serial", port="0")
-    console = ET.SubElement(devices, "console", type="pty")
+    console = ET.SubElement(parts, "console", type="pty")
     ET.SubElement(console, "target", type="serial", port="0")
+    channel = ET.SubElement(parts, "channel", type="unix")
+    ET.SubElement(channel, "target", type="virtio", name=devices.AGENT_CHANNEL)
     # The screen listens nowhere: viewers come in as descriptors that libvirt hands to QEMU.
-    graphics = ET.SubElement(devices, "graphics", type="vnc")
+    graphics = ET.SubElement(parts, "graphics", type="vnc")
     ET.SubElement(graphics, "listen", type="none")
-    video = ET.SubElement(devices, "video")
+    video = ET.SubElement(parts, "video")
     ET.SubElement(video, "model", type="vga")
-    ET.SubElement(devices, "controller", type="usb", model="qemu-xhci")
-    ET.SubElement(devices, "input", type="tablet", bus="usb")
-    generator = ET.SubElement(devices, "rng", model="virtio")
-    _text(generator, "backend", "/dev/urandom", model="random")
-    balloon = ET.SubElement(devices, "memballoon", model="virtio")
+    ET.SubElement(parts, "controller", type="usb", model="qemu-xhci")
+    ET.SubElement(parts, "input", type="tablet", bus="usb")
+    if spec.has_tpm:
+        tpm = ET.SubElement(parts, "tpm", model="tpm-crb")
+        ET.SubElement(tpm, "backend", type="emulator", version="2.0")
+    generator = ET.SubElement(parts, "rng", model="virtio")
+    text(generator, "backend", "/dev/urandom", model="random")
+    balloon = ET.SubElement(parts, "memballoon", model="virtio")
     ET.SubElement(balloon, "stats", period=str(_BALLOON_PERIOD_SECONDS))
-    ET.SubElement(devices, "panic", model="isa")
+    ET.SubElement(parts, "panic", model="isa")
 
 
-def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
-    ET.SubElement(parent, tag, attributes).text = text
+def _keep_places(parts: ET.Element, before: ET.Element | None) -> None:
+    """Give disks and network cards that stay the PCI place that they had."""
+    if before is None:
+        return
+    places = {
+        alias.get("name"): place
+        for element in before.findall("devices/*")
+        if (alias := element.find("alias")) is not None and (place := element.find("address[@type='pci']")) is not None
+    }
+    farthest = 0
+    for element in parts:
+        alias = element.find("alias")
+        place = places.get(alias.get("name")) if alias is not None else None
+        if place is not None:
+            element.append(place)
+            farthest = max(farthest, int(place.get("bus", "0"), 16))
+    last = len(parts.findall("controller[@model='pcie-root-port']"))
+    for index in range(last + 1, farthest + 1):
+        ET.SubElement(parts, "controller", type="pci", index=str(index), model="pcie-root-port")

@@ -1,12 +1,14 @@
-"""The hypervisor driver: Nano's calls on libvirt's domains, and libvirt's events as observed states."""
+"""The hypervisor driver: Nano's calls on libvirt's domains."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import libvirt
 import structlog
@@ -14,53 +16,43 @@ import structlog
 from nanocore.capabilities.hypervisor import (
     Console,
     ConsoleKind,
+    CopyProgress,
+    CopyState,
+    DiskCopy,
+    DiskSpec,
     GuestSpec,
     HostUsage,
     HypervisorInfo,
+    NicSpec,
     Observed,
 )
 from nanocore.clock import Clock
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, StepKey
-from nanocore.model.instance import InstanceUsage, ObservedState
-from nanoplugins.kvm import domain_xml, power, probe, statistics
+from nanocore.ids import InstanceId, SnapshotId, VolumeId
+from nanocore.model.instance import Firmware, InstanceUsage, ObservedState, Qos
+from nanoplugins.kvm import abilities, changes, copies, definition, devices, domain_xml, monitor, power, statistics
 from nanoplugins.kvm.config import KvmConfig
 from nanoplugins.kvm.console import ScreenConsole, SerialConsole
+from nanoplugins.kvm.definition import Facts, read_facts
 from nanoplugins.kvm.events import EventPump
-from nanoplugins.kvm.host import Host, LifecycleEvent
-from nanoplugins.kvm.states import observed_state, state_after
+from nanoplugins.kvm.freezer import Freezer
+from nanoplugins.kvm.guests import Guests, check_managed
+from nanoplugins.kvm.host import Host
 
-NOT_MANAGED = "hypervisor.not_managed"
 NAME = "kvm"
+T = TypeVar("T")
 
 _UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-_UNDEFINE_QEMU = _UNDEFINE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+_UNDEFINE_QEMU = (
+    _UNDEFINE
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_TPM
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
 _KIB = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What changes only when a domain is defined or started; kept, so that lists cost one call."""
-
-    id: InstanceId
-    name: str
-    is_managed: bool
-    step_key: StepKey | None
-    vcpus: int
-    memory_bytes: int
-
-    def observed(self, state: ObservedState, reason: str | None) -> Observed:
-        """Return the guest in ``state``."""
-        return Observed(
-            id=self.id,
-            name=self.name,
-            state=state,
-            reason=reason,
-            is_managed=self.is_managed,
-            step_key=self.step_key,
-            vcpus=self.vcpus,
-            memory_bytes=self.memory_bytes,
-        )
+_POLL_SECONDS = 0.2
+_ASK_AGAIN_SECONDS = 6.0
+"""QEMU takes a request to let go for lost after 5 s."""
 
 
 class KvmDriver:
@@ -90,16 +82,14 @@ class KvmDriver:
             reconnect_seconds=config.reconnect_seconds,
             keepalive_seconds=config.keepalive_seconds,
         )
+        self._guests = Guests(self._host, log)
+        self._freezer = Freezer(self._agent, log)
         self._platform = domain_xml.Platform("qemu")
         self._info = HypervisorInfo(name=NAME, accelerator="", accelerator_reason="not opened yet")
-        self._on_change: Callable[[Observed], None] = lambda _observed: None
-        self._facts: dict[str, Facts] = {}
-        self._known: dict[str, Observed] = {}
-        self._acknowledged: set[str] = set()
         self._samples: dict[str, statistics.Sample] = {}
         self._host_counters: tuple[float, float] = (0.0, 0.0)
-        self._events: asyncio.Queue[LifecycleEvent] = asyncio.Queue()
-        self._consumer: asyncio.Task[None] | None = None
+        # Two edits of one definition at a time would undo each other.
+        self._definition_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @property
     def info(self) -> HypervisorInfo:
@@ -113,92 +103,78 @@ class KvmDriver:
 
     async def check(self) -> str | None:
         """Return why guests can't be reached, or ``None``; for ``/readyz`` and ``nano doctor``."""
-        if self._consumer is None or self._host.is_connected:
+        if not self._guests.is_open or self._host.is_connected:
             return None  # what is not in use can't be missing
         return f"libvirt at {self._config.uri} can't be reached; it is being tried again, see that libvirtd runs"
 
     # -- life
 
     async def open(self, on_change: Callable[[Observed], None]) -> None:
-        """Connect, probe the acceleration, look at every guest. Can be repeated after it raised."""
-        self._on_change = on_change
-        self._events = asyncio.Queue()
-        await self._host.open(self._events.put_nowait, self._look_again)
+        """Connect, probe what this cell can, look at every guest. Can be repeated after it raised."""
+        self._guests.begin(on_change)
+        await self._host.open(self._guests.put, self._guests.look_again)
         try:
-            await self._settle_platform()
-            await self._look_again()
+            ask = partial(abilities.find, self._config.acceleration, self._probe_cache)
+            self._info, self._platform = await self._host.read("this cell's abilities can't be asked", ask)
+            self._log.info(
+                "kvm.abilities",
+                accelerator=self._info.accelerator,
+                reason=self._info.accelerator_reason,
+                missing={**self._info.reasons, **self._info.limits_unsupported},
+            )
+            await self._guests.look_again()
         except BaseException:
             await self._host.close()
             raise
-        self._consumer = asyncio.create_task(self._consume(), name="kvm.events")
+        self._guests.follow()
+        if self._info.has_agent_channel:
+            self._freezer.thaw_forgotten(await self._running())
 
     async def close(self) -> None:
-        """Disconnect; guests run on."""
-        if self._consumer is not None:
-            self._consumer.cancel()
-            await asyncio.gather(self._consumer, return_exceptions=True)
-            self._consumer = None
+        """Disconnect; guests run on. What was frozen is thawed."""
+        await self._freezer.close()
+        await self._guests.close()
         await self._host.close()
-        self._facts.clear()
-        self._known.clear()
+        self._guests.forget_all()
 
-    async def _settle_platform(self) -> None:
-        kind = await self._host.read("libvirt can't be asked", lambda connection: connection.getType())
-        if kind == "TEST":
-            self._platform = domain_xml.Platform("test")
-            self._info = HypervisorInfo(
-                name=NAME,
-                accelerator="test",
-                accelerator_reason="libvirt's test driver runs nothing",
-                has_screen=False,
-                has_serial=False,
-                has_statistics=False,
-            )
-            return
-        ask = partial(probe.probe, self._config.acceleration, self._probe_cache)
-        found = await self._host.read("the acceleration can't be probed", lambda _connection: ask())
-        if found.name == "kvm" and self._config.acceleration == "auto" and not await self._offers_kvm():
-            found = probe.Acceleration("tcg", "libvirt does not offer KVM here")
-        self._platform = domain_xml.Platform("kvm" if found.name == "kvm" else "qemu")
-        self._info = HypervisorInfo(name=NAME, accelerator=found.name, accelerator_reason=found.reason)
-        self._log.info("kvm.acceleration", accelerator=found.name, reason=found.reason)
-
-    async def _offers_kvm(self) -> bool:
-        def ask(connection: libvirt.virConnect) -> bool:
-            try:
-                connection.getDomainCapabilities(None, self._platform.arch, "q35", "kvm")
-            except libvirt.libvirtError:
-                return False
-            return True
-
-        return await self._host.read("libvirt can't be asked for its abilities", ask)
+    async def _running(self) -> Sequence[InstanceId]:
+        guests = await self._guests.list()
+        return [guest.id for guest in guests if guest.is_managed and guest.state is ObservedState.RUNNING]
 
     # -- guests
 
     async def define(self, spec: GuestSpec) -> None:
         """Make the domain, or change it; a running one changes from its next start on."""
+        self._check_abilities(spec)
 
         def work(connection: libvirt.virConnect) -> Facts:
-            name = None
+            before = None
             try:
-                name = connection.lookupByUUIDString(spec.id).name()
+                before = definition.lasting(connection.lookupByUUIDString(spec.id))
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                     raise
-            xml = domain_xml.build(spec, self._platform, zone=self._zone, name=name)
-            return _read_facts(connection.defineXML(xml))
+            with self._definition_locks[spec.id]:
+                xml = domain_xml.build(spec, self._platform, zone=self._zone, before=before)
+                return read_facts(connection.defineXML(xml))
 
-        existing = await self._find_facts(spec.id)
+        existing = await self._guests.find(spec.id)
         if existing is not None:
-            _check_managed(existing)
-        self._facts[spec.id] = await self._host.change(f"guest {spec.name} can't be defined", work)
+            check_managed(existing)
+        self._guests.keep(await self._host.change(f"guest {spec.name} can't be defined", work))
+
+    def _check_abilities(self, spec: GuestSpec) -> None:
+        if spec.firmware is not Firmware.BIOS:
+            self._info.require("has_uefi")
+        if spec.has_tpm:
+            self._info.require("has_tpm")
 
     async def delete(self, id: InstanceId) -> None:
         """Cut the power and undefine, with everything libvirt keeps beside the definition."""
-        existing = await self._find_facts(id)
+        existing = await self._guests.find(id)
         if existing is None:
             return
-        _check_managed(existing)
+        check_managed(existing)
         flags = _UNDEFINE_QEMU if self._platform.is_qemu else _UNDEFINE
 
         def work(connection: libvirt.virConnect) -> None:
@@ -211,66 +187,158 @@ class KvmDriver:
             power.remove(domain, flags)
 
         await self._host.change(f"guest {existing.name} can't be deleted", work)
+        self._definition_locks.pop(id, None)
 
     async def start(self, id: InstanceId) -> None:
         """Start it."""
-        await self._act(id, power.start, "started")
-        self._facts[id] = await self._read_facts(id)
+        start = partial(power.start, platform=self._platform)
+        await self._change(id, start, "started")
+        await self._guests.read(id)
 
     async def shut_down(self, id: InstanceId) -> None:
         """Press its power button."""
-        await self._act(id, power.shut_down, "asked to shut down")
+        await self._change(id, power.shut_down, "asked to shut down")
 
     async def power_off(self, id: InstanceId) -> None:
         """Cut its power. A crash that was seen so counts as seen: the guest is stopped from then on."""
-        await self._act(id, power.power_off, "powered off")
-        self._acknowledged.add(id)
-        self._emit(await self.get(id))
+        await self._change(id, power.power_off, "powered off")
+        await self._guests.read(id)
+        await self._guests.acknowledge(id)
 
     async def reboot(self, id: InstanceId) -> None:
         """Ask it to reboot."""
-        await self._act(id, power.reboot, "rebooted")
+        await self._change(id, power.reboot, "rebooted")
 
     async def reset(self, id: InstanceId) -> None:
         """Press its reset button."""
-        await self._act(id, power.reset, "reset")
+        await self._change(id, power.reset, "reset")
 
     async def pause(self, id: InstanceId) -> None:
         """Stop its processors."""
-        await self._act(id, power.pause, "paused")
+        await self._change(id, power.pause, "paused")
 
     async def resume(self, id: InstanceId) -> None:
         """Let its processors go on."""
-        await self._act(id, power.resume, "resumed")
+        await self._change(id, power.resume, "resumed")
+
+    async def suspend(self, id: InstanceId) -> None:
+        """Keep its memory in libvirt's save folder and stop it."""
+        with self._guests.suspending(id):
+            await self._change(id, power.suspend, "suspended")
+            await self._guests.read(id)
+
+    async def restore(self, id: InstanceId) -> None:
+        """Let it go on from there."""
+        await self._change(id, power.restore, "restored")
+        await self._guests.read(id)
 
     async def get(self, id: InstanceId) -> Observed:
         """Return one guest, Nano's or not."""
-        facts = self._facts.get(id) or await self._read_facts(id)
-        self._facts[id] = facts
-        what = f"guest {facts.name} can't be looked at"
-        state, reason = await self._host.read(what, lambda connection: connection.lookupByUUIDString(id).state())
-        return self._observed(facts, state, reason)
+        return await self._guests.get(id)
 
     async def list(self) -> list[Observed]:
-        """Return every guest by one call to libvirt, and one more for each not seen before."""
-        known = self._facts
+        """Return every guest."""
+        return await self._guests.list()
 
-        def work(connection: libvirt.virConnect) -> list[tuple[Facts, int, int]]:
-            rows = []
-            for domain, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0):
-                facts = known.get(domain.UUIDString())
-                try:
-                    facts = facts or _read_facts(domain)
-                except libvirt.libvirtError as error:
-                    if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                        continue  # undefined since
-                    raise
-                rows.append((facts, stats["state.state"], stats["state.reason"]))
-            return rows
+    # -- devices and sizes
 
-        rows = await self._host.read("the guests can't be listed", work)
-        self._facts = {facts.id: facts for facts, _, _ in rows}
-        return [self._observed(facts, state, reason) for facts, state, reason in rows]
+    async def attach_disk(self, id: InstanceId, disk: DiskSpec) -> None:
+        """Plug it in."""
+        action = partial(changes.attach_disk, disk=disk)
+        await self._edit(id, action, f"given volume {disk.volume_id}", ability="can_hotplug_disks")
+
+    async def detach_disk(self, id: InstanceId, volume_id: VolumeId, *, timeout_seconds: float = 20) -> None:
+        """Pull it out."""
+        alias, what = f"{devices.DISK_ALIAS}{volume_id}", f"volume {volume_id}"
+        await self._detach(id, alias, what, timeout_seconds, "can_hotplug_disks")
+
+    async def attach_nic(self, id: InstanceId, nic: NicSpec) -> None:
+        """Plug it in."""
+        action = partial(changes.attach_nic, nic=nic)
+        await self._edit(id, action, f"given network card {nic.id}", ability="can_hotplug_nics")
+
+    async def detach_nic(self, id: InstanceId, nic_id: str, *, timeout_seconds: float = 20) -> None:
+        """Pull it out."""
+        alias, what = f"{devices.NIC_ALIAS}{nic_id}", f"network card {nic_id}"
+        await self._detach(id, alias, what, timeout_seconds, "can_hotplug_nics")
+
+    async def set_media(self, id: InstanceId, slot: int, path: str | None, *, is_forced: bool = False) -> None:
+        """Insert or eject."""
+        action = partial(changes.set_media, slot=slot, path=path, is_forced=is_forced)
+        await self._edit(id, action, "given other media", ability="can_change_media")
+
+    async def resize(self, id: InstanceId, *, vcpus: int, memory_bytes: int) -> Observed:
+        """Set processors and memory."""
+        is_live = self._info.can_resize_live
+        action = partial(changes.resize, vcpus=vcpus, memory_bytes=memory_bytes, is_live=is_live)
+        return await self._edit(id, action, "given another size")
+
+    async def resize_disk(self, id: InstanceId, volume_id: VolumeId, size_bytes: int) -> None:
+        """Grow a disk under a running guest."""
+        action = partial(changes.resize_disk, volume_id=volume_id, size_bytes=size_bytes)
+        await self._edit(id, action, f"given more of volume {volume_id}", ability="can_grow_disks_live")
+
+    async def set_qos(self, id: InstanceId, qos: Qos) -> Observed:
+        """Set all limits."""
+        is_live = self._info.can_change_limits_live
+        action = partial(changes.set_qos, qos=qos, platform=self._platform, is_live=is_live)
+        return await self._edit(id, action, "given other limits")
+
+    # -- snapshots, copies, the guest's agent
+
+    async def snapshot_disks(self, id: InstanceId, snapshot_id: SnapshotId) -> None:
+        """Snapshot inside every disk."""
+        await self._on_running(id, partial(monitor.snapshot_disks, name=snapshot_id), "can_snapshot_live")
+
+    async def delete_snapshot(self, id: InstanceId, snapshot_id: SnapshotId) -> None:
+        """Remove it from every disk."""
+        await self._on_running(id, partial(monitor.delete_snapshot, name=snapshot_id), "can_snapshot_live")
+
+    async def start_copy(self, id: InstanceId, copies_: Sequence[DiskCopy]) -> None:
+        """Begin a backup job."""
+        await self._on_running(id, partial(copies.begin, copies=copies_), "can_copy_live")
+
+    async def get_copy(self, id: InstanceId) -> CopyProgress:
+        """Return how far the job is."""
+        if not self._info.can_copy_live:
+            await self._guests.managed(id)
+            return CopyProgress(state=CopyState.NONE)
+        return await self._look(id, copies.progress, "its copy can't be looked at")
+
+    async def cancel_copy(self, id: InstanceId) -> None:
+        """End the job."""
+        if not self._info.can_copy_live:
+            await self._guests.managed(id)
+            return
+        await self._change(id, copies.abort, "stopped being copied")
+
+    async def agent_command(
+        self, id: InstanceId, execute: str, arguments: Mapping[str, Any] | None = None, *, timeout_seconds: float = 10
+    ) -> object:
+        """Ask the agent in the guest."""
+        await self._guests.managed(id)
+        self._info.require("has_agent_channel")
+        return await self._agent(id, execute, arguments or {}, timeout_seconds)
+
+    async def freeze(self, id: InstanceId, *, timeout_seconds: float = 60) -> int:
+        """Stop writing to file systems."""
+        await self._guests.managed(id)
+        self._info.require("has_agent_channel")
+        return await self._freezer.freeze(id, timeout_seconds)
+
+    async def thaw(self, id: InstanceId) -> None:
+        """Let file systems be written again."""
+        await self._guests.managed(id)
+        self._info.require("has_agent_channel")
+        await self._freezer.thaw(id)
+
+    async def _agent(self, id: InstanceId, execute: str, arguments: Mapping[str, Any], seconds: float) -> object:
+        facts = await self._guests.managed(id)
+
+        def work(connection: libvirt.virConnect) -> object:
+            return monitor.agent_command(connection.lookupByUUIDString(id), execute, arguments, seconds)
+
+        return await self._host.ask(f"the agent of guest {facts.name} can't be asked", work)
 
     # -- measurements and consoles
 
@@ -325,7 +393,7 @@ class KvmDriver:
         if not offered:
             raise NanoError(ErrorCode.UNSUPPORTED, f"guests of this libvirt driver have no {kind}")
         observed = await self.get(id)
-        _check_managed(self._facts[id])
+        await self._guests.managed(id)
         if observed.state in {ObservedState.STOPPED, ObservedState.CRASHED}:
             message = f"guest {observed.name} is {observed.state}; start it to open its {kind} console"
             raise NanoError(ErrorCode.WRONG_STATE, message)
@@ -335,117 +403,67 @@ class KvmDriver:
 
     # -- inside
 
-    async def _act(self, id: InstanceId, action: power.Action, done: str) -> None:
-        facts = self._facts.get(id) or await self._read_facts(id)
-        _check_managed(facts)
+    async def _look(self, id: InstanceId, action: Callable[[libvirt.virDomain], T], what: str) -> T:
+        facts = await self._guests.managed(id)
+        return await self._host.read(
+            f"guest {facts.name}: {what}", lambda connection: action(connection.lookupByUUIDString(id))
+        )
+
+    async def _change(self, id: InstanceId, action: Callable[[libvirt.virDomain], T], done: str) -> T:
+        facts = await self._guests.managed(id)
         what = f"guest {facts.name} can't be {done}"
-        await self._host.change(what, lambda connection: action(connection.lookupByUUIDString(id)))
+        return await self._host.change(what, lambda connection: action(connection.lookupByUUIDString(id)))
 
-    async def _find_facts(self, id: str) -> Facts | None:
-        try:
-            return await self._read_facts(id)
-        except NanoError as error:
-            if error.code is ErrorCode.NOT_FOUND:
-                return None
-            raise
+    async def _edit(
+        self, id: InstanceId, action: Callable[[libvirt.virDomain], object], done: str, *, ability: str | None = None
+    ) -> Observed:
+        """Change definition and what runs; ``ability`` is needed only while the guest runs."""
 
-    async def _read_facts(self, id: str) -> Facts:
-        what = f"guest {id} can't be found on this cell"
-        return await self._host.read(what, lambda connection: _read_facts(connection.lookupByUUIDString(id)))
+        def work(domain: libvirt.virDomain) -> None:
+            if ability is not None and domain.isActive():
+                self._info.require(ability)
+            with self._definition_locks[id]:
+                action(domain)
 
-    def _observed(self, facts: Facts, state: int, reason: int) -> Observed:
-        return self._acknowledge(facts.observed(*observed_state(state, reason)))
+        await self._change(id, work, done)
+        return await self._guests.refresh(id)
 
-    def _acknowledge(self, observed: Observed) -> Observed:
-        if observed.state is ObservedState.CRASHED and observed.id in self._acknowledged:
-            return self._facts[observed.id].observed(ObservedState.STOPPED, None)
-        return observed
+    async def _on_running(self, id: InstanceId, action: Callable[[libvirt.virDomain], object], ability: str) -> None:
+        facts = await self._guests.managed(id)
+        self._info.require(ability)
 
-    def _emit(self, observed: Observed) -> None:
-        if self._known.get(observed.id) == observed:
-            return
-        if observed.state is ObservedState.MISSING:
-            self._known.pop(observed.id, None)
-        else:
-            self._known[observed.id] = observed
-        self._on_change(observed)
+        def work(domain: libvirt.virDomain) -> None:
+            if not domain.isActive():
+                message = f"guest {facts.name} does not run; its disks are the storage driver's"
+                raise NanoError(ErrorCode.WRONG_STATE, message)
+            action(domain)
 
-    async def _look_again(self) -> None:
-        """Report every difference to what was last reported: after opening, and after a lost connection."""
-        self._facts.clear()
-        guests = await self.list()
-        gone = self._known.keys() - {guest.id for guest in guests}
-        for id in gone:
-            self._emit(_missing(self._known[id]))
-        for guest in guests:
-            self._emit(guest)
+        await self._change(id, work, "asked about its disks")
 
-    async def _consume(self) -> None:
-        while True:
-            event = await self._events.get()
-            try:
-                await self._take(event)
-            except NanoError as error:
-                # A lost connection: everything is looked at again once it is back.
-                self._log.info("kvm.event_not_followed", guest=event.id, error=error.message)
-
-    async def _take(self, event: LifecycleEvent) -> None:
-        """Report what one event tells. States come from the event: libvirt itself may be further along by now."""
-        is_defined = event.event == libvirt.VIR_DOMAIN_EVENT_DEFINED
-        if event.event == libvirt.VIR_DOMAIN_EVENT_STARTED:
-            self._acknowledged.discard(event.id)
-        told = state_after(event.event, event.detail)
-        if told is None or event.event == libvirt.VIR_DOMAIN_EVENT_STARTED or event.id not in self._facts:
-            facts = await self._find_facts(event.id)
-            if facts is None:
-                self._forget(event.id)
-                return
-            self._facts[event.id] = facts
-        known = self._known.get(event.id)
-        if is_defined:
-            told = (known.state, known.reason) if known else (ObservedState.STOPPED, None)
-        if told is None:
-            self._emit(await self.get(InstanceId(event.id)))
-        else:
-            self._emit(self._acknowledge(self._facts[event.id].observed(*told)))
-
-    def _forget(self, id: str) -> None:
-        self._facts.pop(id, None)
-        self._acknowledged.discard(id)
-        if id in self._known:
-            self._emit(_missing(self._known[id]))
-
-
-def _check_managed(facts: Facts) -> None:
-    if not facts.is_managed:
-        message = f"domain {facts.name} ({facts.id}) was not made by Nano and is left alone"
-        raise NanoError(ErrorCode.WRONG_STATE, message, reason=NOT_MANAGED)
-
-
-def _missing(observed: Observed) -> Observed:
-    return Observed(
-        id=observed.id,
-        name=observed.name,
-        state=ObservedState.MISSING,
-        is_managed=observed.is_managed,
-        step_key=observed.step_key,
-        vcpus=observed.vcpus,
-        memory_bytes=observed.memory_bytes,
-    )
-
-
-def _read_facts(domain: libvirt.virDomain) -> Facts:
-    """Read the metadata of the lasting definition and the size of what runs; blocks."""
-    mark = domain_xml.read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    _, most_memory_kib, _, vcpus, _ = domain.info()
-    return Facts(
-        id=InstanceId(domain.UUIDString()),
-        name=mark.name if mark else domain.name(),
-        is_managed=mark is not None,
-        step_key=StepKey(mark.step_key) if mark else None,
-        vcpus=vcpus,
-        memory_bytes=most_memory_kib * _KIB,
-    )
+    async def _detach(self, id: InstanceId, alias: str, what: str, timeout_seconds: float, ability: str) -> None:
+        ends = self._clock.monotonic() + timeout_seconds
+        facts = await self._guests.managed(id)
+        done: list[bool] = []
+        await self._edit(
+            id, lambda domain: done.append(changes.begin_detach(domain, alias)), f"freed of {what}", ability=ability
+        )
+        asked = self._clock.monotonic()
+        is_gone = done[-1]
+        while not is_gone:
+            now = self._clock.monotonic()
+            if now > ends:
+                message = (
+                    f"guest {facts.name} does not let go of {what} within {timeout_seconds:g} s; it keeps it until "
+                    "it does or stops. A guest that still boots, or has no driver for hot-plugging, does not answer"
+                )
+                raise NanoError(ErrorCode.DEADLINE_EXCEEDED, message, reason="kvm.guest_holds_device")
+            await asyncio.sleep(_POLL_SECONDS)
+            if now - asked > _ASK_AGAIN_SECONDS:
+                asked = now
+                is_gone = await self._change(id, partial(changes.ask_to_let_go, alias=alias), f"freed of {what}")
+            else:
+                is_gone = await self._look(id, partial(changes.has_let_go, alias=alias), "it can't be looked at")
+        await self._guests.refresh(id)
 
 
 def _memory(connection: libvirt.virConnect) -> dict[str, int]:

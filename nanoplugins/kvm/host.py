@@ -21,9 +21,17 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_SECONDS = 10.0
 LEAVE_TIMEOUT_SECONDS = 1.0
 MISSED_KEEPALIVES = 3
+CHANGED = -1
+"""Number of a ``LifecycleEvent`` that libvirt has none for: something inside a guest changed by itself."""
+_CHANGES = (
+    libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE,
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+    libvirt.VIR_DOMAIN_EVENT_ID_TRAY_CHANGE,
+)
 MOST_RECONNECT_SECONDS = 5.0
 READERS = 4
 CHANGERS = 8
+ASKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,11 @@ class Host:
         self._reconnect_seconds = reconnect_seconds
         self._keepalive_seconds = keepalive_seconds
         self._connection: libvirt.virConnect | None = None
-        self._callback_id: int | None = None
+        self._callback_ids: list[int] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers: ThreadPool | None = None
         self._changers: ThreadPool | None = None
+        self._askers: ThreadPool | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._on_event: Callable[[LifecycleEvent], None] = lambda _event: None
         self._on_reconnected: Callable[[], Awaitable[None]] | None = None
@@ -79,6 +88,8 @@ class Host:
         # Looking at guests must stay possible while changes of others hang in a stuck QEMU.
         self._readers = ThreadPool(READERS, "kvm-read")
         self._changers = ThreadPool(CHANGERS, "kvm-change")
+        # A guest's agent answers when it likes.
+        self._askers = ThreadPool(ASKERS, "kvm-ask")
         self._pump.acquire()
         try:
             await self._connect()
@@ -88,14 +99,14 @@ class Host:
 
     async def close(self) -> None:
         """Disconnect and end all threads; safe to call twice. Calls still in libvirt end on their own."""
-        if self._readers is None or self._changers is None:
+        if self._readers is None or self._changers is None or self._askers is None:
             return
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             await asyncio.gather(self._reconnecting, return_exceptions=True)
             self._reconnecting = None
-        readers, changers = self._readers, self._changers
-        self._readers = self._changers = None
+        pools = (self._readers, self._changers, self._askers)
+        self._readers = self._changers = self._askers = None
         connection, self._connection = self._connection, None
         leave = ThreadPool(1, "kvm-leave")
         try:
@@ -105,7 +116,7 @@ class Host:
         except TimeoutError:
             self._log.warning("kvm.disconnect_stuck", uri=self.uri)
         finally:
-            for pool in (readers, changers, leave):
+            for pool in (*pools, leave):
                 pool.close()
 
     def _leave(self, connection: libvirt.virConnect | None) -> None:
@@ -120,6 +131,10 @@ class Host:
     async def change(self, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
         """As ``read``, for what may take seconds."""
         return await self._run(self._changers, what, call)
+
+    async def ask(self, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
+        """As ``read``, for what waits for the inside of a guest."""
+        return await self._run(self._askers, what, call)
 
     async def _run(self, pool: ThreadPool | None, what: str, call: Callable[[libvirt.virConnect], T]) -> T:
         connection = self._connection
@@ -149,9 +164,10 @@ class Host:
             if connection.getType() != "TEST":
                 connection.setKeepAlive(self._keepalive_seconds, MISSED_KEEPALIVES)
             connection.registerCloseCallback(self._closed, None)
-            self._callback_id = connection.domainEventRegisterAny(
-                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None
-            )
+            register = connection.domainEventRegisterAny
+            ids = [register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)]
+            ids += [register(None, kind, self._changed, None) for kind in _CHANGES]
+            self._callback_ids = ids
         except libvirt.libvirtError:
             connection.close()
             raise
@@ -159,7 +175,7 @@ class Host:
 
     def _disconnect(self, connection: libvirt.virConnect) -> None:
         for call in (
-            lambda: connection.domainEventDeregisterAny(self._callback_id),
+            *(partial(connection.domainEventDeregisterAny, id) for id in self._callback_ids),
             connection.unregisterCloseCallback,
             connection.close,
         ):
@@ -170,6 +186,9 @@ class Host:
 
     def _lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:  # noqa: ANN401
         self._hop(self._on_event, LifecycleEvent(domain.UUIDString(), event, detail))
+
+    def _changed(self, _connection: Any, domain: Any, *_details: Any) -> None:  # noqa: ANN401
+        self._hop(self._on_event, LifecycleEvent(domain.UUIDString(), CHANGED, 0))
 
     def _closed(self, connection: Any, reason: int, _opaque: Any) -> None:  # noqa: ANN401
         self._hop(self._lost, connection, reason)

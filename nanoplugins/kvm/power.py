@@ -9,23 +9,30 @@ import libvirt
 
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.model.instance import ObservedState
+from nanoplugins.kvm import limits
+from nanoplugins.kvm.domain_xml import Platform
 from nanoplugins.kvm.states import observed_state
 
 RUNNING, PAUSED, STOPPED = ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPED
 STOPPING, CRASHED = ObservedState.STOPPING, ObservedState.CRASHED
+SUSPENDED = ObservedState.SUSPENDED
+
+_TOO_LATE = frozenset({libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_INTERNAL_ERROR})
+"""What libvirt's drivers say to a domain that is as wanted already."""
 
 
-def start(domain: libvirt.virDomain) -> None:
-    """Start a stopped or crashed guest."""
+def start(domain: libvirt.virDomain, platform: Platform) -> None:
+    """Start a stopped or crashed guest, without limits that libvirt can't put in force."""
     state = _state(domain)
     if state is RUNNING:
         return
     if state is CRASHED:
         _cut(domain)  # a guest that panicked is kept for a look at it, and is still there
     elif state is not STOPPED:
-        raise _wrong(domain, state, "started", "resume or stop it first")
+        remedy = "restore it" if state is SUSPENDED else "resume or stop it first"
+        raise _wrong(domain, state, "started", remedy)
     with _already(domain, RUNNING):
-        domain.create()
+        limits.start(domain, platform)
 
 
 def shut_down(domain: libvirt.virDomain) -> None:
@@ -74,6 +81,24 @@ def resume(domain: libvirt.virDomain) -> None:
         domain.resume()
 
 
+def suspend(domain: libvirt.virDomain) -> None:
+    """Keep its memory on disk and stop it."""
+    if _state(domain) is SUSPENDED:
+        return
+    _need(domain, {RUNNING}, "suspended")
+    with _already(domain, SUSPENDED):
+        domain.managedSave(0)
+
+
+def restore(domain: libvirt.virDomain) -> None:
+    """Let it go on from the memory that was kept."""
+    if _state(domain) is RUNNING:
+        return
+    _need(domain, {SUSPENDED}, "restored")
+    with _already(domain, RUNNING):
+        domain.create()
+
+
 def remove(domain: libvirt.virDomain, undefine_flags: int) -> None:
     """Cut the power and forget the domain; one that vanishes meanwhile is no error."""
     try:
@@ -88,13 +113,15 @@ Action = Callable[[libvirt.virDomain], None]
 
 
 def _state(domain: libvirt.virDomain) -> ObservedState:
-    return observed_state(*domain.state())[0]
+    return observed_state(*domain.state(), has_saved=bool(domain.hasManagedSaveImage()))[0]
 
 
 def _cut(domain: libvirt.virDomain) -> None:
     if domain.isActive():
         with _already(domain, STOPPED, CRASHED):
             domain.destroy()
+    if domain.hasManagedSaveImage():
+        domain.managedSaveRemove()
 
 
 def _need(domain: libvirt.virDomain, states: set[ObservedState], done: str) -> None:
@@ -114,5 +141,5 @@ def _already(domain: libvirt.virDomain, *wanted: ObservedState) -> Iterator[None
     try:
         yield
     except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or _state(domain) not in wanted:
+        if error.get_error_code() not in _TOO_LATE or _state(domain) not in wanted:
             raise

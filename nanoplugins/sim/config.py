@@ -17,3 +17,4 @@ class SimConfig:
     storage_bytes: int = setting(1024 * GIB, "size of the simulated storage pool", minimum=1)
     start_seconds: float = setting(0.0, "how long starting a guest takes", minimum=0)
     shut_down_seconds: float = setting(0.2, "how long a guest needs to shut down when asked to", minimum=0)
+    copy_seconds: float = setting(0.0, "how long copying the disks of a running guest takes", minimum=0)

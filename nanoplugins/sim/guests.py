@@ -15,6 +15,14 @@ COMPACT_LINES = 1024
 """Lines beyond two a guest that the file may grow before it is written anew."""
 
 
+class SimCopy(Struct, frozen=True, kw_only=True):
+    """A copy of its disks: how long it takes from when on (wall-clock seconds)."""
+
+    targets: list[str]
+    began_at: float
+    seconds: float
+
+
 class SimGuest(Struct, frozen=True, kw_only=True):
     """One guest. A changed ``spec`` becomes ``live`` at the next start, as with a real hypervisor."""
 
@@ -25,6 +33,11 @@ class SimGuest(Struct, frozen=True, kw_only=True):
     is_managed: bool = True
     started_at: float = 0.0
     """Wall-clock seconds; 0 while it does not run."""
+    booted_memory_bytes: int = 0
+    """What it was started with: memory that is added later waits for the next start."""
+    frozen_until: float = 0.0
+    """Wall-clock seconds until which its file systems are frozen."""
+    copy: SimCopy | None = None
 
     def observed(self) -> Observed:
         """Return it as a driver reports it."""
@@ -37,6 +50,12 @@ class SimGuest(Struct, frozen=True, kw_only=True):
             step_key=self.spec.step_key if self.is_managed else None,
             vcpus=self.live.vcpus,
             memory_bytes=self.live.memory_bytes,
+            disks=[disk.volume_id for disk in self.live.disks],
+            nics=[nic.id for nic in self.live.nics],
+            media=self.live.media,
+            firmware=self.live.firmware,
+            has_tpm=self.live.has_tpm,
+            qos=self.live.qos,
         )
 
 

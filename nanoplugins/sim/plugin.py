@@ -18,6 +18,9 @@ from nanoplugins.sim.storage import SimStorage
 class Plugin:
     """A cell without a machine: for tests, demonstrations and scale."""
 
+    def __init__(self) -> None:
+        self._storage: SimStorage | None = None
+
     @hookimpl
     def nano_plugin_info(self) -> list[PluginInfo]:
         """Name it."""
@@ -33,15 +36,22 @@ class Plugin:
     def nano_hypervisor_drivers(self, context: PluginContext) -> list[HypervisorDriver]:
         """Offer the driver ``sim``."""
         guest_file = context.paths.state / "guests.jsonl"
-        return [SimHypervisor(context.config(SimConfig), clock=context.clock, guest_file=guest_file)]
+        config, storage = context.config(SimConfig), self._the_storage(context)
+        return [SimHypervisor(config, clock=context.clock, guest_file=guest_file, storage=storage)]
 
     @hookimpl
     def nano_storage_drivers(self, context: PluginContext) -> list[StorageDriver]:
         """Offer the driver ``sim``."""
-        total = context.config(SimConfig).storage_bytes
-        return [SimStorage(context.paths.state / "volumes.json", total_bytes=total)]
+        return [self._the_storage(context)]
 
     @hookimpl
     def nano_network_drivers(self, context: PluginContext) -> list[NetworkDriver]:
         """Offer the driver ``sim``."""
         return [SimNetwork(context.paths.state / "ports")]
+
+    def _the_storage(self, context: PluginContext) -> SimStorage:
+        # Guests change their volumes, and either hook may be asked first.
+        if self._storage is None:
+            total = context.config(SimConfig).storage_bytes
+            self._storage = SimStorage(context.paths.state / "volumes.json", total_bytes=total)
+        return self._storage

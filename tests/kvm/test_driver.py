@@ -9,7 +9,7 @@ import pytest
 
 from nanocore.capabilities.hypervisor import DiskSpec, HypervisorDriver
 from nanocore.ids import InstanceId, VolumeId, new_id
-from nanocore.testing.hypervisor_suite import HypervisorSuite
+from nanocore.testing.hardware_suite import HardwareSuite
 from nanoplugins.kvm.driver import KvmDriver
 
 FOREIGN_ID = InstanceId("6b9b7ac5-5dbb-4c0f-8c3e-d7a8f2b6f001")
@@ -26,7 +26,7 @@ NODE = f"""
 
 
 @pytest.mark.needs("libvirt")
-class TestOnLibvirtsTestDriver(HypervisorSuite):
+class TestOnLibvirtsTestDriver(HardwareSuite):
     keeps_guests = False
 
     @pytest.fixture(autouse=True)
@@ -40,6 +40,15 @@ class TestOnLibvirtsTestDriver(HypervisorSuite):
 
     def make_disk(self) -> DiskSpec:
         return DiskSpec(volume_id=VolumeId(new_id()), path="/nowhere/disk.qcow2", format="qcow2", is_boot=True)
+
+    def make_volume(self) -> DiskSpec:
+        return DiskSpec(volume_id=VolumeId(new_id()), path="/nowhere/data.qcow2", format="qcow2")
+
+    def make_media(self) -> str:
+        return "/nowhere/system.iso"
+
+    def make_bridge(self) -> str:
+        return "nano0"
 
     async def make_foreign(self, driver: HypervisorDriver) -> InstanceId:
         return FOREIGN_ID

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
 
-from nanocore.capabilities.hypervisor import ConsoleKind, DiskSpec, HypervisorDriver
+from nanocore.capabilities.hypervisor import ConsoleKind, DiskSpec, GuestSpec, HypervisorDriver
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, VolumeId, new_id
+from nanocore.ids import InstanceId, SnapshotId, VolumeId, new_id
 from nanocore.model.instance import ObservedState
 from nanocore.testing import tiny_guest
-from nanocore.testing.hypervisor_suite import Bench, HypervisorSuite, read_some, until
+from nanocore.testing.hardware_suite import DISK_BYTES, HardwareSuite
+from nanocore.testing.hypervisor_suite import Bench, read_some, refused, until
 from nanocore.testing.libvirtd import PrivateLibvirtd
 from nanoplugins.kvm.driver import KvmDriver
 
@@ -30,10 +34,28 @@ FOREIGN = """
 pytestmark = [pytest.mark.system, pytest.mark.needs("libvirt", "qemu", "root"), pytest.mark.timeout(180)]
 
 
-class TestOnQemu(HypervisorSuite):
+@pytest.fixture(scope="module")
+def bridge() -> Iterator[str]:
+    name = f"nt{os.getpid()}"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True, timeout=60)
+    yield name
+    subprocess.run(["ip", "link", "delete", name], check=True, timeout=60)
+
+
+def image_facts(path: str) -> dict[str, Any]:
+    """Return what qemu-img tells of a disk that nobody uses."""
+    command = ["qemu-img", "info", "-f", "qcow2", "--output=json", path]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
+
+
+class TestOnQemu(HardwareSuite):
     @pytest.fixture(autouse=True)
-    def _libvirtd(self, tmp_path: Path, libvirtd: PrivateLibvirtd, make_kvm_driver: Callable[[str], KvmDriver]) -> None:
-        self.libvirtd, self.folder, self._make = libvirtd, tmp_path, make_kvm_driver
+    def _libvirtd(
+        self, tmp_path: Path, libvirtd: PrivateLibvirtd, make_kvm_driver: Callable[[str], KvmDriver], bridge: str
+    ) -> None:
+        self.libvirtd, self.folder, self._make, self.bridge = libvirtd, tmp_path, make_kvm_driver, bridge
 
     def make_driver(self) -> HypervisorDriver:
         return self._make(self.libvirtd.uri)
@@ -43,6 +65,30 @@ class TestOnQemu(HypervisorSuite):
         path = self.folder / f"{id}.raw"
         tiny_guest.write_disk(path)
         return DiskSpec(volume_id=id, path=str(path), format="raw", is_boot=True)
+
+    def make_volume(self) -> DiskSpec:
+        id = VolumeId(new_id())
+        path = self.folder / f"{id}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), str(DISK_BYTES)], check=True, timeout=60)
+        return DiskSpec(volume_id=id, path=str(path), format="qcow2")
+
+    def make_media(self) -> str:
+        path = self.folder / f"{new_id()}.iso"
+        path.write_bytes(b"medium".ljust(64 * 1024, b"\0"))
+        return str(path)
+
+    def make_bridge(self) -> str:
+        return self.bridge
+
+    async def check_grown(self, bench: Bench, id: InstanceId, data: DiskSpec) -> None:
+        await refused(ErrorCode.INVALID_ARGUMENT, bench.driver.resize_disk(id, data.volume_id, DISK_BYTES))
+        await bench.driver.power_off(id)
+        assert image_facts(data.path)["virtual-size"] == 2 * DISK_BYTES
+
+    async def check_snapshots(self, spec: GuestSpec, snapshots: list[SnapshotId]) -> None:
+        for disk in spec.disks:
+            found = image_facts(disk.path).get("snapshots", [])
+            assert [snapshot["name"] for snapshot in found] == snapshots
 
     async def make_foreign(self, driver: HypervisorDriver) -> InstanceId:
         assert isinstance(driver, KvmDriver)

@@ -12,7 +12,8 @@ from nanocore.clock import SystemClock
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, StepKey, VolumeId, new_id
 from nanocore.model.instance import MIB, ObservedState
-from nanocore.testing.hypervisor_suite import HypervisorSuite, refused
+from nanocore.testing.hardware_suite import HardwareSuite
+from nanocore.testing.hypervisor_suite import refused
 from nanoplugins.sim.config import SimConfig
 from nanoplugins.sim.hypervisor import SimHypervisor
 
@@ -30,7 +31,10 @@ def make_spec(**changes: object) -> GuestSpec:
     return GuestSpec(**(values | changes))  # type: ignore[arg-type]
 
 
-class TestSimHypervisor(HypervisorSuite):
+class TestSimHypervisor(HardwareSuite):
+    has_agent = True
+    lets_go = True
+
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.file = tmp_path / "guests.jsonl"
@@ -40,6 +44,15 @@ class TestSimHypervisor(HypervisorSuite):
 
     def make_disk(self) -> DiskSpec:
         return DiskSpec(volume_id=VolumeId(new_id()), path="sim:///volumes/x", format="qcow2", is_boot=True)
+
+    def make_volume(self) -> DiskSpec:
+        return DiskSpec(volume_id=VolumeId(new_id()), path="sim:///volumes/y", format="qcow2")
+
+    def make_media(self) -> str:
+        return "/nowhere/system.iso"
+
+    def make_bridge(self) -> str:
+        return "nano0"
 
     async def make_foreign(self, driver: HypervisorDriver) -> InstanceId:
         assert isinstance(driver, SimHypervisor)
