@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from nanocore.capabilities.hypervisor import ConsoleKind
+from nanocore.capabilities.hypervisor import CellReport, ConsoleKind
 from nanocore.capabilities.placement import Decision
+from nanocore.contracts.health import PluginHealth
 from nanocore.contracts.listing import ListQuery, PageInfo
 from nanocore.contracts.operation import Operation
-from nanocore.ids import ComputePoolId, ImageId, InstanceId, NetworkId, NodeId
+from nanocore.ids import AddressPoolId, ComputePoolId, ImageId, InstanceId, NetworkId, NodeId, StoragePoolId
 from nanocore.model.compute_pool import ComputePool, Usage
 from nanocore.model.instance import GIB, DiskBytes, InstanceName, MemoryBytes, Vcpus
 from nanocore.model.node import Node
-from nanocore.wire import Command, Meta, Query, Result, field
+from nanocore.wire import Command, Event, Meta, Query, Result, field
 
 Description = Annotated[str, Meta(description="Free text", max_length=2000)]
 Tags = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(description="Labels", max_length=50)]
+
+
+Overcommit = Annotated[
+    float, Meta(description="How often each core or byte may be promised; 0: as `[placement]` says", ge=0, le=100)
+]
+StoragePoolIds = Annotated[
+    list[StoragePoolId], Meta(description="Storage pools that its instances may use; none: every one", max_length=100)
+]
+AddressPoolIds = Annotated[
+    list[AddressPoolId],
+    Meta(description="Address pools that its instances get addresses from; none: every one", max_length=100),
+]
 
 
 class ListInstances(ListQuery, Query[PageInfo], frozen=True, kw_only=True):
@@ -134,6 +147,10 @@ class CreateComputePool(Command[ComputePool], frozen=True, kw_only=True):
 
     name: InstanceName
     description: Description = ""
+    storage_pool_ids: StoragePoolIds = field(default_factory=list)
+    address_pool_ids: AddressPoolIds = field(default_factory=list)
+    cpu_overcommit: Overcommit | None = None
+    memory_overcommit: Overcommit | None = None
 
 
 class UpdateComputePool(Command[ComputePool], frozen=True, kw_only=True):
@@ -146,6 +163,10 @@ class UpdateComputePool(Command[ComputePool], frozen=True, kw_only=True):
     name: InstanceName | None = None
     description: Description | None = None
     is_enabled: bool | None = None
+    storage_pool_ids: StoragePoolIds | None = None
+    address_pool_ids: AddressPoolIds | None = None
+    cpu_overcommit: Overcommit | None = None
+    memory_overcommit: Overcommit | None = None
 
 
 class DeleteComputePool(Command[None], frozen=True, kw_only=True):
@@ -196,13 +217,52 @@ class GetNode(Query[Node], frozen=True, kw_only=True):
 
 
 class ActOnNode(Command[Node], frozen=True, kw_only=True):
-    """Enable or disable a cell for new instances."""
+    """Enable or disable a cell for new instances; restart or stop a node's kernel, which never touches guests."""
 
     op: ClassVar[str] = "compute.act_on_node"
     permission: ClassVar[str | None] = "node.update"
 
     id: NodeId
-    action: Annotated[str, Meta(description="enable or disable")]
+    action: Annotated[str, Meta(description="enable, disable, restart or stop")]
+
+
+class PoolUsage(Result, frozen=True, kw_only=True):
+    """What is used of a compute pool, or of the zone, right now."""
+
+    usage: Usage
+    instances_running: int
+
+
+class ZoneUsage(Result, frozen=True, kw_only=True):
+    """What is used of the zone and of each compute pool, right now."""
+
+    zone: PoolUsage
+    pools: dict[str, PoolUsage] = field(default_factory=dict)
+
+
+class GetZoneUsage(Query[ZoneUsage], frozen=True, kw_only=True):
+    """What is used now; asked by whoever keeps its history."""
+
+    op: ClassVar[str] = "compute.get_zone_usage"
+
+
+class CellUsed(Event, frozen=True, kw_only=True):
+    """What a cell uses, as far as it is its own to say: of instances only those that live there. On the core only."""
+
+    op: ClassVar[str] = "cell.used"
+    is_forwarded: ClassVar[bool] = False
+
+    node_id: NodeId
+    report: CellReport
+
+
+class ListNodePlugins(Query[list[PluginHealth]], frozen=True, kw_only=True):
+    """Every plugin found on a node: state, reason, failures and the outcome of its health checks."""
+
+    op: ClassVar[str] = "compute.list_node_plugins"
+    permission: ClassVar[str | None] = "plugin.read"
+
+    id: NodeId
 
 
 class DeleteNode(Command[None], frozen=True, kw_only=True):
@@ -232,6 +292,7 @@ class SystemOverview(Result, frozen=True, kw_only=True):
     usage: Usage
     instances: int
     instances_running: int
+    instances_unknown: int = 0
     nodes: int
     nodes_online: int
     images: int

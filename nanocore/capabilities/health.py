@@ -1,14 +1,7 @@
-"""Checks behind ``/readyz`` and ``nano doctor``."""
+"""Checks behind ``/readyz``, ``nano doctor`` and a node's plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from nanocore.contracts.health import CheckOutcome, HealthCheck, PluginHealth
 
-
-@dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """``check`` returns ``None`` when well, else the reason with its remedy; limited to 2 s."""
-
-    name: str
-    check: Callable[[], Awaitable[str | None]]
+__all__ = ["CheckOutcome", "HealthCheck", "PluginHealth"]

@@ -1,4 +1,4 @@
-"""History of nodes and instances."""
+"""History of nodes, instances, compute pools and the zone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class Series(Result, frozen=True, kw_only=True):
 
 
 class _MetricsQuery(Query[Series], frozen=True, kw_only=True):
-    id: str
     from_: Annotated[float | None, Meta(description="Start, seconds since 1970; default: an hour ago")] = field(
         default=None, name="from"
     )
@@ -32,9 +31,29 @@ class GetInstanceMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True
     op: ClassVar[str] = "metrics.get_instance_metrics"
     permission: ClassVar[str | None] = "instance.read"
 
+    id: str
+
 
 class GetNodeMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
     """Use of one node over time."""
 
     op: ClassVar[str] = "metrics.get_node_metrics"
     permission: ClassVar[str | None] = "node.read"
+
+    id: str
+
+
+class GetComputePoolMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
+    """Use of one compute pool over time, of the cells that were in it at each moment."""
+
+    op: ClassVar[str] = "metrics.get_compute_pool_metrics"
+    permission: ClassVar[str | None] = "compute_pool.read"
+
+    id: str
+
+
+class GetSystemMetrics(_MetricsQuery, Query[Series], frozen=True, kw_only=True):
+    """Use of the whole zone over time."""
+
+    op: ClassVar[str] = "metrics.get_system_metrics"
+    permission: ClassVar[str | None] = "system.read"

@@ -22,6 +22,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
     instances: int
     usage: Usage
     cached_images: list[str] = field(default_factory=list)
+    cpu_overcommit: float | None = None
+    """The compute pool's own limit; ``None`` leaves it to the filter's settings."""
+    memory_overcommit: float | None = None
 
 
 class PlacementRequest(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """``nano-kernel``: one node as a process. Also ``python -m nanocore``.
 
-Exit codes: 0 stopped when asked to, 1 failed, 2 wrong usage or configuration, 5 the root is in use by another
-kernel, or the name in the zone by another node; a join that fails: 4 not allowed, 6 the core can't be reached.
+Exit codes: 0 stopped when asked to, 75 to be started again, 1 failed, 2 wrong usage or configuration, 5 the root is in
+use by another kernel, or the name in the zone by another node; a join that fails: 4 not allowed, 6 the core can't be
+reached.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ EXIT_CODES = {
     ErrorCode.UNAVAILABLE: 6,
     ErrorCode.DEADLINE_EXCEEDED: 7,
 }
+RESTART_CODE = 75
+"""Asks whatever keeps the kernel running to start it again: systemd's ``Restart=on-failure``, the keeper's loop."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """Measured: halves what many operations in flight cost."""
 
@@ -104,10 +107,21 @@ def _run(root: Path, token: str | None) -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         if token is not None:
             runner.run(_join(root, token, log))
-        runner.run(_serve(root, log))
+        is_restart = runner.run(_serve(root, log))
+    if is_restart:
+        _start_again()
 
 
-async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
+def _start_again() -> None:
+    """Leave it to what keeps us running; where nothing does, become the next kernel ourselves."""
+    if "INVOCATION_ID" in os.environ or "NANO_KEEPER" in os.environ:
+        sys.exit(RESTART_CODE)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "nanocore", *sys.argv[1:]])  # noqa: S606  our own command line
+
+
+async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> bool:
+    """Run until the end; return whether the kernel shall come back."""
     stopping = asyncio.Event()
     backstop = Backstop(log)
     loop = asyncio.get_running_loop()
@@ -119,7 +133,14 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
     # Not by the loop's own signal handlers: they never run while a plugin blocks the loop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    node = Node(root, log=log)
+    is_restart = False
+
+    def end(wants_restart: bool) -> None:  # noqa: FBT001  as ``Ending``
+        nonlocal is_restart
+        is_restart = wants_restart
+        stop()
+
+    node = Node(root, log=log, on_end=end)
     watch = LoopWatch(log)
     starting = asyncio.create_task(node.start(), name="start")
     stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
@@ -141,7 +162,9 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> None:
         await node.stop()
         watch.stop()
         log.info("node stopped")
-        backstop.end(0 if sys.exc_info()[0] is None else 1)
+        failed = sys.exc_info()[0] is not None
+        backstop.end(1 if failed else RESTART_CODE if is_restart else 0)
+    return is_restart
 
 
 def _ready(node: Node, log: structlog.stdlib.BoundLogger) -> None:

@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 }
 COMMANDS: dict[str, tuple[str, str]] = {
     "console": ("nanocore.cli.console:command", "Open an instance's serial console here"),
+    "search": ("nanocore.cli.search:command", "Look for anything by name, address, tag or id"),
     "doctor": ("nanocore.cli.doctor:command", "Check this node and the API, and say what to do"),
 }
 

@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar
 from nanocore.wire import Event, Meta, Result, Struct, field
 
 MAX_LIMIT = 1000
+RELEVANCE = "relevance"
+"""A ``sort`` beside the fields: best matches of ``q`` first, by the object's name or id."""
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
@@ -18,7 +20,12 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
     limit: Annotated[int, Meta(description="Items on a page", ge=1, le=MAX_LIMIT)] = 100
     cursor: Annotated[str, Meta(description="Where to go on: `next_cursor` of the page before", max_length=1024)] = ""
-    sort: Annotated[str, Meta(description="Field to sort by; a leading `-` turns the order round", max_length=64)] = ""
+    sort: Annotated[
+        str,
+        Meta(
+            description="Field to sort by; a leading `-` turns the order round; `relevance`: best first", max_length=64
+        ),
+    ] = ""
     q: Annotated[str, Meta(description="Free text: every word must occur in some field", max_length=256)] = ""
     filter: Annotated[
         dict[str, str], Meta(description="Field (dotted path) to wanted value; commas separate alternatives")

@@ -128,6 +128,15 @@ class RevokeNode(Command[None], frozen=True, kw_only=True):
     id: NodeId
 
 
+class EndKernel(Command[None], frozen=True, kw_only=True):
+    """Core to node: end the kernel, to be brought back at once or to stay down; guests run on."""
+
+    op: ClassVar[str] = "membership.end_kernel"
+    is_idempotent: ClassVar[bool] = True
+
+    is_restart: bool
+
+
 class NodeRegistered(Event, frozen=True, kw_only=True):
     """A node used an invite: its key is known from now on, whether it ever says hello or not."""
 

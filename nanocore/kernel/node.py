@@ -18,6 +18,7 @@ from nanocore.clock import Clock, SystemClock
 from nanocore.config import ConfigFiles, KernelConfig, read_files
 from nanocore.contracts.authorizer import Authorizer
 from nanocore.contracts.handler import USERS, Call, Handler, Reply
+from nanocore.contracts.health import HealthCheck
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.operation import Operations, Workflow
 from nanocore.contracts.plugin import ConfigSection, ListPlugins, PluginContext, PluginStatus
@@ -26,6 +27,7 @@ from nanocore.contracts.state_store import Collection, StateStore
 from nanocore.contracts.stream import Stream
 from nanocore.errors import ConfigError, ErrorCode, NanoError
 from nanocore.ids import NodeId, parse_name
+from nanocore.kernel.health import Ending, KernelHealth
 from nanocore.kernel.messenger import Messenger, MessengerSettings
 from nanocore.kernel.root import NodeRoot
 from nanocore.kernel.supervisor import ServiceState, Supervised, Supervisor
@@ -104,7 +106,8 @@ class Node:
     """One node in this process.
 
     ``settings`` come on top of the configuration files; ``sources`` are the plugins found, by default those that are
-    installed; ``fabric`` replaces CURVE over TCP. Tests pass them.
+    installed; ``fabric`` replaces CURVE over TCP. Tests pass them. ``on_end`` ends the process when the
+    core asks for it.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Node:
         sources: Iterable[PluginSource] | None = None,
         clock: Clock | None = None,
         fabric: Fabric | None = None,
+        on_end: Ending | None = None,
     ) -> None:
         self.root = NodeRoot.at(root)
         self.clock: Clock = clock or SystemClock()
@@ -123,6 +127,7 @@ class Node:
         self._settings = settings
         self._sources = sources
         self._fabric = fabric
+        self._on_end = on_end
         self._held = ExitStack()
         self._blueprint: Blueprint | None = None
         self._info: NodeInfo | None = None
@@ -276,8 +281,15 @@ class Node:
         async def list_plugins(_message: ListPlugins, _call: Call) -> list[PluginStatus]:
             return self.plugin_statuses()
 
-        own = [Handler(ListPlugins, list_plugins, allow=USERS)]
+        health = KernelHealth(statuses=self.plugin_statuses, checks=self._checks, end=self._on_end, log=self._log)
+        own = [Handler(ListPlugins, list_plugins, allow=USERS), *health.handlers()]
         return own if self._engine is None else [*own, *self._engine.handlers()]
+
+    def _checks(self) -> dict[str, list[HealthCheck]]:
+        found: dict[str, list[HealthCheck]] = {}
+        for name, check in self.collected(HealthCheck).items():
+            found.setdefault(self._plugins.owner(HealthCheck, name), []).append(check)
+        return found
 
     def _context(self, plugin: str, sections: Sequence[ConfigSection]) -> PluginContext:
         kinds = {section.kind for section in sections}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from nanocore.ids import ComputePoolId, NodeId
+from nanocore.ids import AddressPoolId, ComputePoolId, NodeId, StoragePoolId
 from nanocore.wire import Result, Struct, field
 
 
@@ -33,6 +33,11 @@ class ComputePoolRecord(Struct, frozen=True, kw_only=True):
     description: str = ""
     is_enabled: bool = True
     cells: list[NodeId] = field(default_factory=list)
+    storage_pool_ids: list[StoragePoolId] = field(default_factory=list)
+    address_pool_ids: list[AddressPoolId] = field(default_factory=list)
+    cpu_overcommit: float | None = None
+    """Virtual processors that may be promised for each core; ``None`` leaves it to ``[placement]``."""
+    memory_overcommit: float | None = None
     created_at: datetime
 
 
@@ -47,5 +52,10 @@ class ComputePool(Result, frozen=True, kw_only=True):
     cells_reachable: int
     instances: int
     instances_running: int
+    instances_unknown: int = 0
     usage: Usage
+    storage_pool_ids: list[StoragePoolId] = field(default_factory=list)
+    address_pool_ids: list[AddressPoolId] = field(default_factory=list)
+    cpu_overcommit: float | None = None
+    memory_overcommit: float | None = None
     created_at: datetime

@@ -38,6 +38,8 @@ class Node(Result, frozen=True, kw_only=True):
     accelerator_reason: str | None = None
     instances: int = 0
     instances_running: int = 0
+    instances_unknown: int = 0
+    """Those whose state nobody knows while the node does not answer."""
     usage: Usage = field(default_factory=Usage)
     is_self: bool = False
     """Whether it is the core that answers."""

@@ -265,7 +265,7 @@ class OperationEngine:
 
     async def _list_operations(self, query: ListOperations, call: Call) -> Reply[PageInfo]:
         del call
-        return self._table.page(query if query.sort else structs.replace(query, sort="-created_at"))
+        return await self._table.answer(query if query.sort else structs.replace(query, sort="-created_at"))
 
     async def _get_operation(self, query: GetOperation, call: Call) -> Operation:
         # A second before the caller gives up, so that it gets an answer instead of an error.

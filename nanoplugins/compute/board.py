@@ -28,7 +28,7 @@ class Board:
 
     def __init__(self, context: PluginContext, publish: Callable[[ResourceChanged], None]) -> None:
         self._context = context
-        self.cells = Cells(context.clock, self._guest_changed, self.refresh_node)
+        self.cells = Cells(context.clock, self._guest_changed, self.refresh_node, self._lives_at)
         self.instances: Table[Instance] = Table("instances", context.clock, publish)
         self.nodes: Table[Node] = Table("nodes", context.clock, publish)
         self.pools: Table[ComputePool] = Table("compute-pools", context.clock, publish)
@@ -134,6 +134,10 @@ class Board:
         entry = self.store.get(INSTANCES, id)
         if entry is not None and entry.value.node_id == node_id:
             self.refresh_instance(id)
+
+    def _lives_at(self, node_id: NodeId, id: InstanceId) -> bool:
+        entry = self.store.get(INSTANCES, id)
+        return entry is not None and entry.value.node_id == node_id
 
     def _since(self, id: InstanceId, observed: ObservedState) -> tuple[datetime, datetime | None]:
         before = self._observed.get(id)

@@ -12,6 +12,7 @@ from nanocore.clock import Clock
 from nanocore.contracts.node import NodeInfo, NodeRole, Peer
 from nanocore.ids import InstanceId, NodeId
 from nanocore.model.instance import ObservedState
+from nanocore.wire import structs
 
 
 @dataclass
@@ -35,12 +36,21 @@ class Cell:
 
 
 class Cells:
-    """All registered nodes. ``on_guest`` and ``on_node`` are told of every change."""
+    """All registered nodes. ``on_guest`` and ``on_node`` are told of every change.
+
+    A cell speaks for the instances only that ``lives_at`` says are there; what it says of others is dropped, as
+    invented ones would cost memory for ever.
+    """
 
     def __init__(
-        self, clock: Clock, on_guest: Callable[[NodeId, InstanceId], None], on_node: Callable[[NodeId], None]
+        self,
+        clock: Clock,
+        on_guest: Callable[[NodeId, InstanceId], None],
+        on_node: Callable[[NodeId], None],
+        lives_at: Callable[[NodeId, InstanceId], bool],
     ) -> None:
         self._clock = clock
+        self._lives_at = lives_at
         self._on_guest = on_guest
         self._on_node = on_node
         self._cells: dict[NodeId, Cell] = {}
@@ -83,16 +93,18 @@ class Cells:
         if cell is not None:
             self._tell(id, cell)
 
-    def put_report(self, id: NodeId, report: CellReport) -> None:
-        """Take a cell's regular report."""
+    def put_report(self, id: NodeId, report: CellReport) -> CellReport | None:
+        """Take a cell's regular report; return what of it is the cell's to say, ``None`` for an unknown cell's."""
         cell = self._cells.get(id)
         if cell is None:
-            return
+            return None
+        report = self._own(id, report)
         told = set(cell.report.usage) | set(report.usage)
         cell.report = report
         self._on_node(id)
         for instance_id in told:
             self._on_guest(id, InstanceId(instance_id))
+        return report
 
     def put_inventory(self, id: NodeId, inventory: Inventory) -> None:
         """Take everything that is on a cell."""
@@ -100,15 +112,17 @@ class Cells:
         if cell is None:
             return
         before = set(cell.guests)
-        cell.guests = {guest.id: guest for guest in inventory.guests if guest.is_managed}
+        cell.guests = {
+            guest.id: guest for guest in inventory.guests if guest.is_managed and self._lives_at(id, guest.id)
+        }
         cell.has_inventory = True
-        cell.report = inventory.report
+        cell.report = self._own(id, inventory.report)
         self._tell(id, cell, before)
 
     def put_guest(self, id: NodeId, guest: Observed) -> None:
         """Take one guest's new state."""
         cell = self._cells.get(id)
-        if cell is None:
+        if cell is None or not self._lives_at(id, guest.id):
             return
         if guest.state is ObservedState.MISSING:
             cell.guests.pop(guest.id, None)
@@ -131,6 +145,10 @@ class Cells:
             waiting.discard(event)
             if not waiting:
                 del self._waiters[id]
+
+    def _own(self, id: NodeId, report: CellReport) -> CellReport:
+        usage = {key: rates for key, rates in report.usage.items() if self._lives_at(id, InstanceId(key))}
+        return report if len(usage) == len(report.usage) else structs.replace(report, usage=usage)
 
     def _set_reachable(self, cell: Cell, *, is_reachable: bool, reason: str | None) -> None:
         if cell.since is None or cell.is_reachable != is_reachable:

@@ -74,7 +74,7 @@ class Instances:
         ]
 
     async def _list(self, message: ListInstances, _call: Call) -> Reply[PageInfo]:
-        return self._board.instances.page(message)
+        return await self._board.instances.answer(message)
 
     async def _get(self, message: GetInstance, _call: Call) -> Reply[PageInfo]:
         return self._board.instances.reply(message.id)

@@ -9,6 +9,7 @@ from nanocore.capabilities.placement import Candidate, Decision, PlacementReques
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ComputePoolId, InstanceId, NodeId
+from nanocore.model.compute_pool import ComputePoolRecord
 from nanocore.model.instance import InstanceRecord
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
@@ -68,9 +69,9 @@ class Placing:
             raise NanoError(
                 ErrorCode.WRONG_STATE, f"compute pool {pool.value.name} is disabled; enable it or choose another"
             )
-        return [candidate for id in pool.value.cells for candidate in self._candidate(id)]
+        return [candidate for id in pool.value.cells for candidate in self._candidate(id, pool.value)]
 
-    def _candidate(self, id: NodeId) -> list[Candidate]:
+    def _candidate(self, id: NodeId, pool: ComputePoolRecord) -> list[Candidate]:
         cell = self._board.cells.find(id)
         if cell is None:
             return []
@@ -86,5 +87,7 @@ class Placing:
                 instances=len(records),
                 usage=cell_usage(cell, records.values()),
                 cached_images=cell.report.cached_images,
+                cpu_overcommit=pool.cpu_overcommit,
+                memory_overcommit=pool.memory_overcommit,
             )
         ]

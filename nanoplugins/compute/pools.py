@@ -13,6 +13,7 @@ from nanocore.capabilities.compute import (
     RemoveCell,
     UpdateComputePool,
 )
+from nanocore.capabilities.rest import Route
 from nanocore.contracts.handler import Call, Handler, Reply
 from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.plugin import PluginContext
@@ -22,7 +23,18 @@ from nanocore.ids import ComputePoolId, NodeId, new_id
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
+from nanoplugins.compute.nodes import living_there
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, COMPUTE_POOLS, INSTANCES, NameRecord
+
+CHANGEABLE = (
+    "name",
+    "description",
+    "is_enabled",
+    "storage_pool_ids",
+    "address_pool_ids",
+    "cpu_overcommit",
+    "memory_overcommit",
+)
 
 
 class ComputePools:
@@ -50,41 +62,54 @@ class ComputePools:
             return
         own = self._board.cells.find(self._context.node.id)
         cells = [own.info.id] if own is not None and own.is_cell else []
-        await self._commit_new("default", "Made at first start", cells)
+        record = ComputePoolRecord(
+            id=ComputePoolId(new_id()),
+            name="default",
+            description="Made at first start",
+            cells=cells,
+            created_at=self._context.clock.now(),
+        )
+        await self._commit_new(record)
 
     async def _list(self, message: ListComputePools, _call: Call) -> Reply[PageInfo]:
         self._board.refresh_sums_now()
-        return self._board.pools.page(message)
+        return await self._board.pools.answer(message)
 
     async def _get(self, message: GetComputePool, _call: Call) -> ComputePool:
         return self._view(message.id)
 
-    async def _create(self, message: CreateComputePool, _call: Call) -> ComputePool:
-        return self._view(await self._commit_new(message.name, message.description, []))
-
-    async def _commit_new(self, name: str, description: str, cells: list[NodeId]) -> ComputePoolId:
+    async def _create(self, message: CreateComputePool, call: Call) -> ComputePool:
+        await self._check_attached(message, call)
         record = ComputePoolRecord(
             id=ComputePoolId(new_id()),
-            name=name,
-            description=description,
-            cells=cells,
+            name=message.name,
+            description=message.description,
+            storage_pool_ids=list(dict.fromkeys(message.storage_pool_ids)),
+            address_pool_ids=list(dict.fromkeys(message.address_pool_ids)),
+            cpu_overcommit=message.cpu_overcommit or None,
+            memory_overcommit=message.memory_overcommit or None,
             created_at=self._context.clock.now(),
         )
+        await self._commit_new(record)
+        return self._view(record.id)
+
+    async def _commit_new(self, record: ComputePoolRecord) -> None:
+        name = record.name
         if self._board.store.get(COMPUTE_POOL_NAMES, name) is not None:
             raise _name_taken(name)
         await self._board.store.commit(
             Put(COMPUTE_POOL_NAMES, name, NameRecord(id=record.id), expect=0),
             Put(COMPUTE_POOLS, record.id, record, expect=0),
         )
-        return record.id
 
-    async def _update(self, message: UpdateComputePool, _call: Call) -> ComputePool:
+    async def _update(self, message: UpdateComputePool, call: Call) -> ComputePool:
+        self._entry(message.id)
+        await self._check_attached(message, call)
         entry = self._entry(message.id)
-        wanted = {
-            name: getattr(message, name)
-            for name in ("name", "description", "is_enabled")
-            if getattr(message, name) is not None
-        }
+        wanted = {name: getattr(message, name) for name in CHANGEABLE if getattr(message, name) is not None}
+        for name in ("cpu_overcommit", "memory_overcommit"):
+            if wanted.get(name) == 0:
+                wanted[name] = None
         changed = structs.replace(entry.value, **wanted)
         changes: list[Put | Delete] = [Put(COMPUTE_POOLS, message.id, changed, expect=entry.revision)]
         if changed.name != entry.value.name:
@@ -98,6 +123,27 @@ class ComputePools:
         self._refresh(changed)
         return self._view(message.id)
 
+    async def _check_attached(self, message: CreateComputePool | UpdateComputePool, call: Call) -> None:
+        """Ask the owners of the named pools whether they exist, as the caller: by the route under which they show one.
+
+        So a compute pool takes what any plugin offers there, and this one needs to know none of them.
+        """
+        for field, ids, path in (
+            ("storage_pool_ids", message.storage_pool_ids, "/storage-pools/{id}"),
+            ("address_pool_ids", message.address_pool_ids, "/address-pools/{id}"),
+        ):
+            for id in ids or ():
+                route = self._context.collected(Route).get(f"GET {path}")
+                if route is None:
+                    noun = path.split("/")[1].replace("-", " ")
+                    raise NanoError(ErrorCode.UNSUPPORTED, f"no plugin of this zone has {noun}", field=field)
+                try:
+                    await self._context.call(route.message(id=id), credential=call.credential)
+                except NanoError as error:
+                    if error.code is not ErrorCode.NOT_FOUND:
+                        raise
+                    raise NanoError(ErrorCode.NOT_FOUND, error.message, field=field) from error
+
     async def _delete(self, message: DeleteComputePool, _call: Call) -> None:
         entry = self._entry(message.id)
         record = entry.value
@@ -105,11 +151,9 @@ class ComputePools:
             raise NanoError(ErrorCode.WRONG_STATE, f"{record.name} is the last compute pool; make another one first")
         instances = self._board.store.list(INSTANCES, index="compute_pool", value=record.id)
         if instances:
-            raise NanoError(
-                ErrorCode.WRONG_STATE,
-                f"compute pool {record.name} has {len(instances)} instances, such as {instances[0].value.name}; "
-                "delete them first",
-            )
+            names = living_there([entry.value.name for entry in instances], f"in compute pool {record.name}")
+            text = f"{names}; delete them first"
+            raise NanoError(ErrorCode.WRONG_STATE, text, reason="compute.pool_in_use")
         await self._board.store.commit(
             Delete(COMPUTE_POOLS, record.id, expect=entry.revision), Delete(COMPUTE_POOL_NAMES, record.name)
         )
@@ -151,11 +195,9 @@ class ComputePools:
     def _refuse_while_used(self, pool: ComputePoolRecord, node_id: NodeId) -> None:
         living = self._board.store.list(INSTANCES, index="node", value=node_id)
         if living:
-            raise NanoError(
-                ErrorCode.WRONG_STATE,
-                f"{len(living)} instances of compute pool {pool.name} live on this cell, such as "
-                f"{living[0].value.name}; delete them first",
-            )
+            names = living_there([entry.value.name for entry in living], f"on this cell of compute pool {pool.name}")
+            text = f"{names}; delete them first, or move them away"
+            raise NanoError(ErrorCode.WRONG_STATE, text, reason="compute.node_in_use")
 
     def _change_cells(self, id: ComputePoolId, edit: Callable[[list[NodeId]], list[NodeId]]) -> Put:
         entry = self._entry(id)

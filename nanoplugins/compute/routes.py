@@ -51,7 +51,7 @@ def _instance_routes() -> list[Route]:
 
 
 def _pool_routes() -> list[Route]:
-    new = {"name": "batch", "description": "Cheap and slow"}
+    new = {"name": "batch", "description": "Cheap and slow", "cpu_overcommit": 4, "memory_overcommit": 1.2}
     return [
         Route("GET", "/compute-pools", compute.ListComputePools, "List compute pools", is_list=True, item=ComputePool),
         Route(
@@ -78,6 +78,7 @@ def _node_routes() -> list[Route]:
         Route("GET", "/nodes", compute.ListNodes, "List nodes", is_list=True, item=Node),
         Route("GET", "/nodes/{id}", compute.GetNode, "Get a node"),
         Route("DELETE", "/nodes/{id}", compute.DeleteNode, "Revoke a node that runs no instances", status=204),
+        Route("GET", "/nodes/{id}/plugins", compute.ListNodePlugins, "List a node's plugins and how they are"),
         *(
             Route(
                 "POST",
@@ -89,6 +90,8 @@ def _node_routes() -> list[Route]:
             for action, summary in (
                 ("enable", "Let a cell get new instances"),
                 ("disable", "Let a cell get no new instances"),
+                ("restart", "Restart a node's kernel; guests run on"),
+                ("stop", "Stop a node's kernel until it is started on its host; guests run on"),
             )
         ),
         Route("GET", "/system", compute.GetSystemOverview, "See the zone at a glance"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from nanocore.capabilities.compute import CellUsed
 from nanocore.capabilities.hypervisor import AgentReady, CellReported, GetInventory, GuestObserved, Inventory
 from nanocore.capabilities.images import GetDiskImage, ListDiskImages
 from nanocore.capabilities.network import GetNetwork, ListAllocations, ListNetworks, ReleaseAddress
@@ -101,7 +102,9 @@ class ComputeService:
                 await self._context.call(ReleaseAddress(nic_id=nic_id))
 
     async def _on_report(self, event: CellReported, source: NodeInfo) -> None:
-        self._board.cells.put_report(source.id, event.report)
+        own = self._board.cells.put_report(source.id, event.report)
+        if own is not None:
+            await self._context.publish(CellUsed(node_id=source.id, report=own))
 
     async def _on_registered(self, event: NodeRegistered, _source: NodeInfo) -> None:
         if self._board.cells.find(event.node.id) is None:

@@ -25,6 +25,7 @@ from nanocore.model.node import Node, NodeState
 from nanocore.wire import structs
 from nanoplugins.compute.cells import Cell
 
+HOW_TO_START = "a node that is down is started on its own host, by ./quickstart or systemctl start nano-kernel"
 ACTIVE = frozenset({ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPING})
 
 
@@ -185,7 +186,7 @@ def node_view(
         zone=cell.info.zone,
         version=cell.info.version,
         state=NodeState.ONLINE if cell.is_reachable else NodeState.UNREACHABLE,
-        reason=cell.reason,
+        reason=None if cell.reason is None else f"{cell.reason}; {HOW_TO_START}",
         since=cell.since,
         compute_pool_id=None if pool is None else pool.id,
         compute_pool=None if pool is None else pool.name,
@@ -194,6 +195,7 @@ def node_view(
         accelerator_reason=cell.report.accelerator_reason or None,
         instances=len(records),
         instances_running=count_running(cell),
+        instances_unknown=0 if cell.is_reachable and cell.has_inventory else len(records),
         usage=cell_usage(cell, records),
         is_self=is_self,
     )
@@ -210,6 +212,11 @@ def pool_view(record: ComputePoolRecord, nodes: Sequence[Node], instances: int) 
         cells_reachable=sum(node.state is NodeState.ONLINE for node in nodes),
         instances=instances,
         instances_running=sum(node.instances_running for node in nodes),
+        instances_unknown=sum(node.instances_unknown for node in nodes),
         usage=sum_usage([node.usage for node in nodes]),
+        storage_pool_ids=record.storage_pool_ids,
+        address_pool_ids=record.address_pool_ids,
+        cpu_overcommit=record.cpu_overcommit,
+        memory_overcommit=record.memory_overcommit,
         created_at=record.created_at,
     )

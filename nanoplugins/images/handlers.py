@@ -58,7 +58,7 @@ class ImageHandlers:
 
     async def list_disk_images(self, message: ListDiskImages, _call: Call) -> Reply[PageInfo]:
         """Answer with a page."""
-        return self._library.page(message)
+        return await self._library.page(message)
 
     async def get_disk_image(self, message: GetDiskImage, _call: Call) -> DiskImage:
         """Answer with one image."""

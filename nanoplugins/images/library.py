@@ -45,9 +45,9 @@ class ImageLibrary:
             self._show(record)
         return records
 
-    def page(self, query: ListQuery) -> Reply[PageInfo]:
+    async def page(self, query: ListQuery) -> Reply[PageInfo]:
         """Answer a list."""
-        return self._table.page(query)
+        return await self._table.answer(query)
 
     def get(self, id: ImageId) -> DiskImage:
         """Return one image; ``not_found``."""

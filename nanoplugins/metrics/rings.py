@@ -6,8 +6,30 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 
+from nanocore.wire import Struct
+
 NOTHING = math.nan
 """A slot without a sample; shown as ``None``."""
+
+
+class SavedRing(Struct, frozen=True, kw_only=True):
+    """A ring as bytes, in this machine's order."""
+
+    step_seconds: float
+    first: int
+    last: int
+    values: bytes
+    counts: bytes
+
+
+class SavedHistory(Struct, frozen=True, kw_only=True):
+    """One subject's rings."""
+
+    kind: str
+    id: str
+    series: list[str]
+    last_at: float
+    rings: list[SavedRing]
 
 
 class Ring:
@@ -28,6 +50,27 @@ class Ring:
         self._width = width
         self._values = array("f")
         self._counts = array("H")
+
+    def save(self) -> SavedRing:
+        """Return everything that ``load`` needs."""
+        return SavedRing(
+            step_seconds=self.step_seconds,
+            first=self._first,
+            last=self.last,
+            values=self._values.tobytes(),
+            counts=self._counts.tobytes(),
+        )
+
+    def load(self, saved: SavedRing) -> None:
+        """Take over what ``save`` returned of a ring of the same step and width; anything else is left out."""
+        values, counts = array("f"), array("H")
+        if len(saved.values) % values.itemsize or len(saved.counts) % counts.itemsize:
+            return
+        values.frombytes(saved.values)
+        counts.frombytes(saved.counts)
+        fits = len(values) == len(counts) * self._width and 0 < len(counts) <= self.length
+        if fits and saved.step_seconds == self.step_seconds and 0 <= saved.first <= saved.last:
+            self._first, self.last, self._values, self._counts = saved.first, saved.last, values, counts
 
     @property
     def used_bytes(self) -> int:
@@ -98,6 +141,19 @@ class History:
         self.series = series
         self.rings = [Ring(step, length, len(series)) for step, length in resolutions]
         self.last_at = 0.0
+
+    def save(self, kind: str, id: str, coarser_than: float) -> SavedHistory:
+        """Return the rings with steps of more than ``coarser_than`` seconds."""
+        rings = [ring.save() for ring in self.rings if ring.step_seconds > coarser_than and ring.last >= 0]
+        return SavedHistory(kind=kind, id=id, series=list(self.series), last_at=self.last_at, rings=rings)
+
+    def load(self, saved: SavedHistory) -> None:
+        """Take over saved rings of the same series."""
+        if saved.series == list(self.series):
+            self.last_at = saved.last_at
+            for ring in self.rings:
+                for found in saved.rings:
+                    ring.load(found)
 
     def add(self, at: float, sample: Sequence[float]) -> None:
         """Count a sample into every ring."""

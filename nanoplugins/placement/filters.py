@@ -29,21 +29,32 @@ def refuse_other_than_wanted(request: PlacementRequest, candidate: Candidate) ->
     return None
 
 
+def _ratio(of_pool: float | None, configured: float, setting: str) -> tuple[float, str]:
+    """Return the limit that counts, and whose it is."""
+    if of_pool is not None:
+        return of_pool, f"the compute pool's overcommit {of_pool:g}"
+    return configured, f"[placement] {setting} {configured:g}"
+
+
 def capacity_filters(config: PlacementConfig) -> list[PlacementFilter]:
     """Return the filters whose limits are settings."""
 
     def refuse_full_cpu(request: PlacementRequest, candidate: Candidate) -> str | None:
-        limit = int(candidate.usage.cores * config.vcpus_per_core)
+        ratio, of = _ratio(candidate.cpu_overcommit, config.vcpus_per_core, "vcpus_per_core")
+        limit = int(candidate.usage.cores * ratio)
         wanted = candidate.usage.vcpus_allocated + request.vcpus
-        if request.vcpus > candidate.usage.cores * max(1.0, config.vcpus_per_core):
+        if request.vcpus > candidate.usage.cores * max(1.0, ratio):
             return f"{request.vcpus} vCPUs are more than the cell's {candidate.usage.cores} cores can carry"
-        return f"{wanted} vCPUs would be promised, the limit is {limit}" if wanted > limit else None
+        if wanted > limit:
+            return f"{wanted} vCPUs would be promised, the limit is {limit} ({candidate.usage.cores} cores, {of})"
+        return None
 
     def refuse_full_memory(request: PlacementRequest, candidate: Candidate) -> str | None:
-        limit = int(candidate.usage.memory_bytes * config.memory_ratio)
+        ratio, of = _ratio(candidate.memory_overcommit, config.memory_ratio, "memory_ratio")
+        limit = int(candidate.usage.memory_bytes * ratio)
         wanted = candidate.usage.memory_allocated_bytes + request.memory_bytes
         if wanted > limit:
-            return f"{wanted // MIB} MiB of memory would be promised, the limit is {limit // MIB} MiB"
+            return f"{wanted // MIB} MiB of memory would be promised, the limit is {limit // MIB} MiB ({of})"
         return None
 
     def refuse_full_disk(_request: PlacementRequest, candidate: Candidate) -> str | None:

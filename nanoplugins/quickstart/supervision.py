@@ -22,10 +22,11 @@ LOG_BYTES = 50_000_000
 """A longer log is begun anew at the next start; the one before is kept."""
 
 # Arguments: the keeper's name in the process list, its pid file (for tini, our parent, which passes signals on), the
-# command. Exit code 2 is a configuration that can't work.
+# command. Exit code 0 is a kernel that was told to end, 2 a configuration that can't work, 75 asks for a restart.
 KEEPER = """\
 echo "$PPID" > "$2"
 shift 2
+export NANO_KEEPER=1
 child=
 trap 'trap "" TERM; [ -n "$child" ] && kill "$child"; wait; exit 0' TERM INT
 pause=1
@@ -34,7 +35,8 @@ while :; do
   child=$!
   wait "$child"
   code=$?
-  [ "$code" -eq 2 ] && exit 2
+  [ "$code" -eq 0 ] || [ "$code" -eq 2 ] && exit "$code"
+  [ "$code" -eq 75 ] && pause=1 && continue
   sleep "$pause" &
   wait $!
   [ "$pause" -lt 30 ] && pause=$((pause * 2))
@@ -227,7 +229,7 @@ Wants=network-online.target
 [Service]
 Type=exec
 ExecStart={layout.program("nano-kernel")} --root {layout.root}
-Restart=always
+Restart=on-failure
 RestartSec=1
 RestartPreventExitStatus=2
 KillMode=process

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanocore.clock import SystemClock
+from nanocore.contracts import selection
 from nanocore.contracts import table as table_module
 from nanocore.contracts.listing import ListQuery, PageInfo, ResourceChanged
 from nanocore.contracts.table import Table
@@ -252,7 +253,7 @@ def test_a_first_page_looks_at_its_own_rows_only(monkeypatch: pytest.MonkeyPatch
         raise AssertionError(args)
 
     for name in ("_sort_value", "_texts"):
-        monkeypatch.setattr(table_module, name, refuse)
+        monkeypatch.setattr(selection, name, refuse)
     info, ids = world.page(limit=1000)
     assert (info.total, len(ids)) == (2000, 1000)
     assert info.next_cursor

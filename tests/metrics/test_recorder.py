@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
-from nanocore.capabilities.hypervisor import CellReport, CellReported
-from nanocore.capabilities.metrics import GetInstanceMetrics, GetNodeMetrics, Series
+from nanocore.capabilities.compute import CellUsed, PoolUsage, ZoneUsage
+from nanocore.capabilities.hypervisor import CellReport
+from nanocore.capabilities.metrics import (
+    GetComputePoolMetrics,
+    GetInstanceMetrics,
+    GetNodeMetrics,
+    GetSystemMetrics,
+    Series,
+)
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NodeId
+from nanocore.model.compute_pool import Usage
 from nanocore.model.instance import InstanceUsage
+from nanocore.wire import structs
 from nanoplugins.metrics.plugin import Plugin
 from nanoplugins.metrics.recorder import INSTANCE_SERIES, Recorder
 
@@ -43,7 +52,7 @@ class World:
 
     def report(self, cpu_percent: float, **usage: InstanceUsage) -> None:
         report = CellReport(cores=4, cpu_percent=cpu_percent, memory_bytes=8, memory_used_bytes=2, usage=usage)
-        asyncio.run(self.recorder.take_report(CellReported(report=report), CELL))
+        asyncio.run(self.recorder.take_use(CellUsed(node_id=CELL.id, report=report), CORE))
 
     def delete(self, noun: str, id: str) -> None:
         asyncio.run(self.recorder.take_change(ResourceChanged(noun=noun, id=id, revision=1, is_deleted=True), CORE))
@@ -135,9 +144,89 @@ def test_what_was_silent_for_a_week_is_dropped() -> None:
         world.instance("web")
 
 
+def zone(cpu_percent: float, running: int) -> ZoneUsage:
+    use = PoolUsage(usage=Usage(cores=4, cpu_percent=cpu_percent, memory_used_bytes=2048), instances_running=running)
+    return ZoneUsage(zone=use, pools={"pool-1": use})
+
+
+def ask_pool(recorder: Recorder, id: str, **query: Any) -> Series:
+    call: Any = None
+    return asyncio.run(recorder.get_compute_pool_metrics(GetComputePoolMetrics(id=id, **query), call))
+
+
+def ask_zone(recorder: Recorder, **query: Any) -> Series:
+    call: Any = None
+    return asyncio.run(recorder.get_system_metrics(GetSystemMetrics(**query), call))
+
+
+def test_compute_pools_and_the_zone_have_a_history_too() -> None:
+    world = World()
+    assert ask_zone(world.recorder).times == []
+    with pytest.raises(NanoError):
+        ask_pool(world.recorder, "pool-1")
+    for turn in range(3):
+        world.recorder.take_zone(zone(turn * 10.0, turn))
+        world.clock.advance(2)
+    assert ask_zone(world.recorder).series["cpu_percent"] == [0, 10, 20]
+    assert ask_pool(world.recorder, "pool-1").series["instances"] == [0, 1, 2]
+    assert ask_pool(world.recorder, "pool-1").series["memory_used_bytes"] == [2048] * 3
+    world.delete("compute-pools", "pool-1")
+    with pytest.raises(NanoError):
+        ask_pool(world.recorder, "pool-1")
+
+
+def test_a_node_shows_the_throughput_of_its_instances() -> None:
+    world = World()
+    rates = {"disk_read_bytes_per_second": 100.0, "network_transmit_bytes_per_second": 7.0}
+    world.report(1.0, web=InstanceUsage(**rates), db=InstanceUsage(**rates))
+    assert world.node("cell-1").series["disk_read_bytes_per_second"] == [200]
+    assert world.node("cell-1").series["network_transmit_bytes_per_second"] == [14]
+
+
+def test_a_restart_keeps_hours_and_days_and_of_instances_the_minutes() -> None:
+    world = World()
+    for turn in range(100):
+        world.report(50.0, web=InstanceUsage(cpu_percent=25.0))
+        world.recorder.take_zone(zone(10.0, turn))
+        world.clock.advance(2)
+    after = World()
+    after.clock = world.clock
+    after.recorder = Recorder(after.clock)
+    for saved in world.recorder.saved():
+        after.recorder.load(saved)
+    start = world.clock.now().timestamp() - 3600
+    assert after.node("cell-1") == world.node("cell-1")
+    assert ask_zone(after.recorder) == ask_zone(world.recorder)
+    assert after.instance("web", from_=start, step=60) == world.instance("web", from_=start, step=60)
+    world.clock.advance(60)
+    after.report(70.0)
+    assert after.node("cell-1").series["cpu_percent"][-1] == 70
+    assert None in after.node("cell-1").series["cpu_percent"][-32:-1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "is_known"),
+    [({"series": ["other"]}, True), ({"kind": "volume"}, False), ({"last_at": 1.0}, False), ({"rings": []}, True)],
+)
+def test_what_another_version_saved_or_is_too_old_is_left_out(spoil: dict[str, Any], *, is_known: bool) -> None:
+    world = World()
+    world.report(50.0)
+    after = World()
+    after.recorder = Recorder(world.clock)
+    for saved in world.recorder.saved():
+        after.recorder.load(structs.replace(saved, **spoil))
+    if is_known:
+        assert after.node("cell-1").times == []
+    else:
+        with pytest.raises(NanoError):
+            after.node("cell-1")
+
+
 def test_routes_carry_permissions() -> None:
     routes = Plugin().nano_rest_routes()
     assert {route.key: route.message.permission for route in routes} == {
         "GET /instances/{id}/metrics": "instance.read",
         "GET /nodes/{id}/metrics": "node.read",
+        "GET /compute-pools/{id}/metrics": "compute_pool.read",
+        "GET /system/metrics": "system.read",
     }

@@ -84,6 +84,15 @@ def test_configuration_that_can_not_work_is_not_tried_again(tmp_path: Path, star
     assert len(pids(tmp_path)) == 1
 
 
+def test_kernel_that_was_told_to_end_stays_down_and_one_that_asks_comes_back(
+    tmp_path: Path, starts: Callable[[str], Keeper]
+) -> None:
+    keeper = starts(f"[ $(wc -l < {tmp_path}/pids) -lt 3 ] && exit 75; exit 0")
+    keeper.start()
+    until(lambda: not keeper.is_running(), "the keeper goes on")
+    assert len(pids(tmp_path)) == 3
+
+
 def test_pid_of_another_program_is_not_taken_for_the_keeper(tmp_path: Path, starts: Callable[[str], Keeper]) -> None:
     keeper = starts("exit 0")
     file = tmp_path / "var/lib/nano/quickstart/keeper.pid"

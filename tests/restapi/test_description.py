@@ -17,7 +17,7 @@ from nanoplugins.restapi.openapi import Description
 from tests.restapi.conftest import Serve
 from tests.restapi.toys import instance, run
 
-OWNERS = ("compute", "identity_local", "images", "metrics", "network", "restapi")
+OWNERS = ("compute", "identity_local", "images", "metrics", "network", "restapi", "search")
 
 
 def every_route() -> list[Route]:
