@@ -237,7 +237,7 @@ class ZoneUsage(Result, frozen=True, kw_only=True):
     """What is used of the zone and of each compute pool, right now."""
 
     zone: PoolUsage
-    pools: dict[str, PoolUsage] = field(default_factory=dict)
+    compute_pools: dict[str, PoolUsage] = field(default_factory=dict)
 
 
 class GetZoneUsage(Query[ZoneUsage], frozen=True, kw_only=True):

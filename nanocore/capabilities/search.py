@@ -32,10 +32,10 @@ class SearchResult(Result, frozen=True, kw_only=True):
     """Collections whose owner did not answer, so that hits may be missing."""
 
 
-class Search(Query[SearchResult], frozen=True, kw_only=True):
+class ListHits(Query[SearchResult], frozen=True, kw_only=True):
     """Look for objects of every kind that the caller may read. Every word must occur in some field of the object."""
 
-    op: ClassVar[str] = "search.search"
+    op: ClassVar[str] = "search.list_hits"
     permission: ClassVar[str | None] = "search.read"
 
     q: Annotated[

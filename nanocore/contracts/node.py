@@ -128,10 +128,10 @@ class RevokeNode(Command[None], frozen=True, kw_only=True):
     id: NodeId
 
 
-class EndKernel(Command[None], frozen=True, kw_only=True):
+class StopKernel(Command[None], frozen=True, kw_only=True):
     """Core to node: end the kernel, to be brought back at once or to stay down; guests run on."""
 
-    op: ClassVar[str] = "membership.end_kernel"
+    op: ClassVar[str] = "membership.stop_kernel"
     is_idempotent: ClassVar[bool] = True
 
     is_restart: bool

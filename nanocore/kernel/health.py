@@ -9,21 +9,21 @@ import structlog
 
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler
 from nanocore.contracts.health import CheckOutcome, GetHealth, HealthCheck, PluginHealth
-from nanocore.contracts.node import EndKernel
+from nanocore.contracts.node import StopKernel
 from nanocore.contracts.plugin import PluginStatus
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import structs
 
 CHECK_SECONDS = 2.0
 END_DELAY_SECONDS = 0.3
-"""Between the reply to ``EndKernel`` and the end, so that the reply, and what it answers, is sent."""
+"""Between the reply to ``StopKernel`` and the end, so that the reply, and what it answers, is sent."""
 
 Ending = Callable[[bool], None]
 """Ends the process around the node; the argument says whether it shall come back."""
 
 
 class KernelHealth:
-    """Handlers of ``plugins.get_health`` and ``membership.end_kernel``.
+    """Handlers of ``plugins.get_health`` and ``membership.stop_kernel``.
 
     ``checks`` returns each plugin's checks; ``end`` is absent where nothing around the node can end it (tests).
     """
@@ -45,7 +45,7 @@ class KernelHealth:
         """Return the handlers; both are the core's to call."""
         return [
             Handler(GetHealth, self._get, allow=CORE_ONLY),
-            Handler(EndKernel, self._end_kernel, allow=CORE_ONLY),
+            Handler(StopKernel, self._stop_kernel, allow=CORE_ONLY),
         ]
 
     async def _get(self, _message: GetHealth, _call: Call) -> list[PluginHealth]:
@@ -62,7 +62,7 @@ class KernelHealth:
             for status in self._statuses()
         ]
 
-    async def _end_kernel(self, message: EndKernel, call: Call) -> None:
+    async def _stop_kernel(self, message: StopKernel, call: Call) -> None:
         if self._end is None:
             raise NanoError(ErrorCode.UNSUPPORTED, "this node runs inside another program, which alone can end it")
         self._log.warning("asked to end", is_restart=message.is_restart, by=call.source.name)

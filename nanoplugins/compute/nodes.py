@@ -22,7 +22,7 @@ from nanocore.capabilities.images import ListDiskImages
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler, Reply
 from nanocore.contracts.health import GetHealth, PluginHealth
 from nanocore.contracts.listing import PageInfo
-from nanocore.contracts.node import EndKernel, NodeRole, RevokeNode
+from nanocore.contracts.node import NodeRole, RevokeNode, StopKernel
 from nanocore.contracts.plugin import PluginContext, PluginState
 from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
@@ -78,7 +78,7 @@ class Nodes:
         if message.action in ("enable", "disable"):
             await self._set_enabled(node, is_enabled=message.action == "enable")
         elif message.action in ("restart", "stop"):
-            await self._end_kernel(node, is_restart=message.action == "restart")
+            await self._stop_kernel(node, is_restart=message.action == "restart")
         else:
             text = f"action must be enable, disable, restart or stop, got {message.action[:80]!r}"
             raise NanoError(ErrorCode.INVALID_ARGUMENT, text, field="action")
@@ -92,12 +92,12 @@ class Nodes:
         await self._board.store.commit(Put(NODE_SETTINGS, node.id, structs.replace(before, is_enabled=is_enabled)))
         self._board.refresh_node(node.id)
 
-    async def _end_kernel(self, node: Node, *, is_restart: bool) -> None:
+    async def _stop_kernel(self, node: Node, *, is_restart: bool) -> None:
         if node.state is not NodeState.ONLINE:
             raise NanoError(ErrorCode.WRONG_STATE, f"node {node.name} does not answer; {HOW_TO_START}")
         if not is_restart:
             self._refuse_last_role(node, "stopped")
-        await self._context.call(EndKernel(is_restart=is_restart), dst=node.id)
+        await self._context.call(StopKernel(is_restart=is_restart), dst=node.id)
 
     async def _list_plugins(self, message: ListNodePlugins, _call: Call) -> list[PluginHealth]:
         node = self._view(message.id)
@@ -182,7 +182,9 @@ class Nodes:
         pools = self._board.pools.views()
         return ZoneUsage(
             zone=PoolUsage(usage=sum_usage([node.usage for node in nodes]), instances_running=running),
-            pools={pool.id: PoolUsage(usage=pool.usage, instances_running=pool.instances_running) for pool in pools},
+            compute_pools={
+                pool.id: PoolUsage(usage=pool.usage, instances_running=pool.instances_running) for pool in pools
+            },
         )
 
     def _problems(self, nodes: list[Node]) -> list[Problem]:

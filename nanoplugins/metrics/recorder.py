@@ -81,7 +81,7 @@ class Recorder:
         """Count what is used of the zone and of each compute pool."""
         now = self._clock.now().timestamp()
         self._add("zone", ZONE, now, _pool_sample(zone.zone))
-        for id, pool in zone.pools.items():
+        for id, pool in zone.compute_pools.items():
             self._add("compute_pool", id, now, _pool_sample(pool))
 
     async def take_change(self, event: ResourceChanged, source: NodeInfo) -> None:

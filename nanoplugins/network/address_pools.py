@@ -52,7 +52,7 @@ class AddressPools:
         ]
 
     async def _list(self, query: ListAddressPools, _call: Call) -> Reply[PageInfo]:
-        return self._board.pools.page(query)
+        return await self._board.pools.answer(query)
 
     async def _get(self, query: GetAddressPool, _call: Call) -> AddressPool:
         return self._board.pools.get(query.id)
@@ -104,7 +104,7 @@ class AddressPools:
 
     async def _list_reservations(self, query: ListReservations, _call: Call) -> Reply[PageInfo]:
         ADDRESS_POOL.find(self._board.store, query.id)
-        return self._board.reservations.page(query, where=lambda view: view.address_pool_id == query.id)
+        return await self._board.reservations.answer(query, where=lambda view: view.address_pool_id == query.id)
 
     async def _reserve(self, command: ReserveAddress, _call: Call) -> Reservation:
         store = self._board.store

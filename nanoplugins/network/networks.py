@@ -53,7 +53,7 @@ class Networks:
 
     async def list(self, query: ListNetworks, _call: Call) -> Reply[PageInfo]:
         """Answer ``network.list_networks``."""
-        return self._board.networks.page(query)
+        return await self._board.networks.answer(query)
 
     async def get(self, query: GetNetwork, _call: Call) -> Network:
         """Answer ``network.get_network``; an empty id means the default network."""

@@ -49,7 +49,7 @@ class SecurityPolicies:
         ]
 
     async def _list(self, query: ListSecurityPolicies, _call: Call) -> Reply[PageInfo]:
-        return self._board.policies.page(query)
+        return await self._board.policies.answer(query)
 
     async def _get(self, query: GetSecurityPolicy, _call: Call) -> SecurityPolicy:
         return self._board.policies.get(query.id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nanocore import __version__
 from nanocore.capabilities.rest import Route
-from nanocore.capabilities.search import Search
+from nanocore.capabilities.search import ListHits
 from nanocore.contracts.handler import Handler
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import PluginContext, PluginInfo
@@ -25,9 +25,9 @@ class Plugin:
     @hookimpl
     def nano_message_handlers(self, context: PluginContext) -> Sequence[Handler]:
         """Return the handler of the search."""
-        return [Handler(Search, Searcher(context).search)]
+        return [Handler(ListHits, Searcher(context).search)]
 
     @hookimpl
     def nano_rest_routes(self) -> Sequence[Route]:
         """Return the route."""
-        return [Route("GET", "/search", Search, "Search every noun", {"q": "web", "limit": 10})]
+        return [Route("GET", "/search", ListHits, "Search every noun", {"q": "web", "limit": 10})]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanocore.capabilities.rest import Route
-from nanocore.capabilities.search import Search, SearchHit, SearchResult
+from nanocore.capabilities.search import ListHits, SearchHit, SearchResult
 from nanocore.contracts.handler import Call
 from nanocore.contracts.listing import RELEVANCE, ListQuery
 from nanocore.contracts.plugin import PluginContext
@@ -47,8 +47,8 @@ class Searcher:
         self._context = context
         self._nouns: list[Noun] | None = None
 
-    async def search(self, message: Search, call: Call) -> SearchResult:
-        """Answer ``search.search``."""
+    async def search(self, message: ListHits, call: Call) -> SearchResult:
+        """Answer ``search.list_hits``."""
         if self._nouns is None:
             self._nouns = searchable(self._context.collected(Route))
         nouns = [noun for noun in self._nouns if message.kind in ("", noun.kind, noun.collection)]
@@ -66,7 +66,7 @@ class Searcher:
             unanswered=[noun.collection for noun, answer in zip(nouns, found, strict=True) if answer is None],
         )
 
-    async def _ask(self, noun: Noun, message: Search, credential: str) -> tuple[int, list[SearchHit]] | None:
+    async def _ask(self, noun: Noun, message: ListHits, credential: str) -> tuple[int, list[SearchHit]] | None:
         """Return how many fit and the best of them; nothing of what is hidden, ``None`` of who does not answer."""
         try:
             if issubclass(noun.route.message, ListQuery):

@@ -146,7 +146,7 @@ def test_what_was_silent_for_a_week_is_dropped() -> None:
 
 def zone(cpu_percent: float, running: int) -> ZoneUsage:
     use = PoolUsage(usage=Usage(cores=4, cpu_percent=cpu_percent, memory_used_bytes=2048), instances_running=running)
-    return ZoneUsage(zone=use, pools={"pool-1": use})
+    return ZoneUsage(zone=use, compute_pools={"pool-1": use})
 
 
 def ask_pool(recorder: Recorder, id: str, **query: Any) -> Series:
