@@ -22,7 +22,7 @@ class ListSnapshots(ListQuery, Query[PageInfo], frozen=True, kw_only=True):
     op: ClassVar[str] = "snapshots.list_snapshots"
     permission: ClassVar[str | None] = "instance.read"
 
-    instance_id: InstanceId
+    id: Annotated[InstanceId, Meta(description="Instance")]
 
 
 class GetSnapshot(Query[PageInfo], frozen=True, kw_only=True):
@@ -31,8 +31,8 @@ class GetSnapshot(Query[PageInfo], frozen=True, kw_only=True):
     op: ClassVar[str] = "snapshots.get_snapshot"
     permission: ClassVar[str | None] = "instance.read"
 
-    instance_id: InstanceId
-    id: SnapshotId
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    snapshot_id: SnapshotId
 
 
 class CreateSnapshot(Command[Operation], frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class CreateSnapshot(Command[Operation], frozen=True, kw_only=True):
     op: ClassVar[str] = "snapshots.create_snapshot"
     permission: ClassVar[str | None] = "instance.snapshot"
 
-    instance_id: InstanceId
+    id: Annotated[InstanceId, Meta(description="Instance")]
     name: SnapshotName
     description: Description = ""
     idempotency_key: IdempotencyKey = None
@@ -53,8 +53,8 @@ class DeleteSnapshot(Command[Operation], frozen=True, kw_only=True):
     op: ClassVar[str] = "snapshots.delete_snapshot"
     permission: ClassVar[str | None] = "instance.snapshot"
 
-    instance_id: InstanceId
-    id: SnapshotId
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    snapshot_id: SnapshotId
     idempotency_key: IdempotencyKey = None
 
 
@@ -64,8 +64,8 @@ class RestoreSnapshot(Command[Operation], frozen=True, kw_only=True):
     op: ClassVar[str] = "snapshots.restore_snapshot"
     permission: ClassVar[str | None] = "instance.snapshot"
 
-    instance_id: InstanceId
-    id: SnapshotId
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    snapshot_id: SnapshotId
     idempotency_key: IdempotencyKey = None
 
 

@@ -38,8 +38,8 @@ class Commands:
         self._context = context
         self._drivers = drivers
         self._reporter = reporter
-        self._storage = StorageCommands(drivers)
         self._guests = GuestCommands(drivers)
+        self._storage = StorageCommands(drivers, self._guests)
 
     def handlers(self) -> list[Handler]:
         """Return one handler a command; a cell obeys cores only."""

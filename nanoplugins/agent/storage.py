@@ -24,24 +24,20 @@ from nanocore.ids import InstanceId
 from nanocore.model.instance import ObservedState
 from nanocore.wire import Request
 from nanoplugins.agent.drivers import Drivers
+from nanoplugins.agent.guests import GuestCommands
 
-HOLDING = frozenset(
-    {
-        ObservedState.RUNNING,
-        ObservedState.PAUSED,
-        ObservedState.STOPPING,
-        ObservedState.SUSPENDED,
-        ObservedState.CRASHED,
-    }
-)
-"""States in which a guest has its disks open, or memory that fits only these disks."""
+LIVE = frozenset({ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPING})
+"""States in which the hypervisor has the disks open and can work on them."""
+HOLDING = LIVE | {ObservedState.SUSPENDED, ObservedState.CRASHED}
+"""States in which nobody else may: the disks are open, or there is memory that fits only these disks."""
 
 
 class StorageCommands:
     """What a cell does with volumes for its core."""
 
-    def __init__(self, drivers: Drivers) -> None:
+    def __init__(self, drivers: Drivers, guests: GuestCommands) -> None:
         self._drivers = drivers
+        self._guests = guests
 
     def changes(self) -> dict[type[Request[Any]], Callable[[Any, Call], Awaitable[Any]]]:
         """Return what changes something, by message."""
@@ -63,25 +59,55 @@ class StorageCommands:
 
     async def _resize(self, message: ResizeVolume, _call: Call) -> VolumeInfo:
         storage = self._drivers.storage
-        await self._require_off(message.instance_id, "resized")
+        state = await self._state(message.instance_id)
+        if message.instance_id is not None and state in LIVE:
+            if message.size_bytes < (await storage.get(message.id)).size_bytes:
+                raise _not_stopped(message.instance_id, "made smaller")
+            await self._drivers.hypervisor.resize_disk(message.instance_id, message.id, message.size_bytes)
+            return await storage.get(message.id)
+        _require_off(message.instance_id, state, "resized")
         return await storage.resize(message.id, message.size_bytes, is_shrink_confirmed=message.is_shrink_confirmed)
 
     async def _move(self, message: MoveVolume, _call: Call) -> VolumeInfo:
-        await self._require_off(message.instance_id, "moved")
+        _require_off(message.instance_id, await self._state(message.instance_id), "moved")
         return await self._drivers.storage.move(message.id, message.path_id)
 
     async def _create_snapshot(self, message: CreateSnapshot, _call: Call) -> SnapshotTaken:
-        await self._require_off(message.instance_id, "changed by the storage driver")
+        id, driver = message.instance_id, self._drivers.hypervisor
+        state = await self._state(id)
+        if state in LIVE:
+            try:
+                if state is ObservedState.PAUSED:
+                    # Its agent can't answer; nothing is being written, but caches are not on the disks.
+                    await driver.snapshot_disks(id, message.id)
+                    return SnapshotTaken(is_consistent=False)
+                told = await self._guests.quiesced(id, lambda: driver.snapshot_disks(id, message.id))
+                return SnapshotTaken(is_consistent=told.is_consistent)
+            except NanoError as error:
+                state = await self._state(id)
+                if error.code is not ErrorCode.WRONG_STATE or state in LIVE:
+                    raise  # Else it has stopped meanwhile.
+        _require_off(id, state, "kept")
         await self._drivers.storage.create_snapshot(message.volumes, message.id)
         return SnapshotTaken(is_consistent=True)
 
     async def _restore_snapshot(self, message: RestoreSnapshot, _call: Call) -> list[VolumeInfo]:
-        await self._require_off(message.instance_id, "brought back")
+        _require_off(message.instance_id, await self._state(message.instance_id), "brought back")
         await self._drivers.storage.restore_snapshot(message.volumes, message.id)
         return [await self._drivers.storage.get(id) for id in message.volumes]
 
     async def _delete_snapshot(self, message: DeleteSnapshot, _call: Call) -> None:
-        await self._require_off(message.instance_id, "changed by the storage driver")
+        state = await self._state(message.instance_id)
+        if message.instance_id is not None and state in LIVE:
+            try:
+                await self._drivers.hypervisor.delete_snapshot(message.instance_id, message.id)
+            except NanoError as error:
+                state = await self._state(message.instance_id)
+                if error.code is not ErrorCode.WRONG_STATE or state in LIVE:
+                    raise
+            else:
+                return
+        _require_off(message.instance_id, state, "freed of a snapshot")
         await self._drivers.storage.delete_snapshot(message.volumes, message.id)
 
     async def _define_paths(self, message: DefinePaths, _call: Call) -> list[StoragePathState]:
@@ -90,22 +116,26 @@ class StorageCommands:
     async def _ensure_path(self, message: EnsurePath, _call: Call) -> None:
         await self._drivers.storage.ensure_path(message.path)
 
-    async def _require_off(self, id: InstanceId | None, what: str) -> None:
-        """Raise ``wrong_state`` while the guest has its disks in use."""
-        if await self._is_holding(id):
-            raise NanoError(
-                ErrorCode.WRONG_STATE,
-                f"the disks of instance {id} can't be {what} while it is not stopped",
-                reason="agent.not_stopped",
-            )
-
-    async def _is_holding(self, id: InstanceId | None) -> bool:
+    async def _state(self, id: InstanceId | None) -> ObservedState:
+        """Return what the guest does now; one that is not there is ``missing``."""
         if id is None:
-            return False
+            return ObservedState.MISSING
         try:
-            seen = await self._drivers.hypervisor.get(id)
+            return (await self._drivers.hypervisor.get(id)).state
         except NanoError as error:
             if error.code is ErrorCode.NOT_FOUND:
-                return False
+                return ObservedState.MISSING
             raise
-        return seen.state in HOLDING
+
+
+def _require_off(id: InstanceId | None, state: ObservedState, what: str) -> None:
+    if id is not None and state in HOLDING:
+        raise _not_stopped(id, what)
+
+
+def _not_stopped(id: InstanceId, what: str) -> NanoError:
+    return NanoError(
+        ErrorCode.WRONG_STATE,
+        f"disks of instance {id} can't be {what} while it is not stopped",
+        reason="agent.not_stopped",
+    )

@@ -78,7 +78,13 @@ class CellCommands:
 
     async def create_volume(self, node_id: NodeId, disk: DiskRecord, key: StepKey) -> None:
         """Make a disk's volume, cloned from its image if it has one."""
-        message = CreateVolume(step_key=key, id=disk.volume_id, size_bytes=disk.size_bytes, image_id=disk.image_id)
+        message = CreateVolume(
+            step_key=key,
+            id=disk.volume_id,
+            size_bytes=disk.size_bytes,
+            image_id=disk.image_id,
+            storage_pool_id=disk.storage_pool_id,
+        )
         await self._context.call(message, dst=node_id)
 
     async def delete_volume(self, node_id: NodeId, id: VolumeId, key: StepKey) -> None:

@@ -20,3 +20,9 @@ class ComputeConfig:
     tombstone_days: float = setting(
         30.0, "How long deleted instances are remembered, to clear what a lost cell kept", minimum=1
     )
+    max_snapshots: int = setting(32, "How many snapshots an instance may have", minimum=1)
+    storage_check_seconds: float = setting(
+        15.0,
+        "How often schedules of snapshots, draining paths and the use of volumes are looked at",
+        minimum=0.1,
+    )

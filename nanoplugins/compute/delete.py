@@ -14,6 +14,8 @@ from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
 from nanoplugins.compute.records import INSTANCES, change_instance, forget_instance
+from nanoplugins.compute.storage_commands import StorageCommands
+from nanoplugins.compute.storage_records import forget_snapshots, release_kept, snapshots_of
 
 
 class DeleteInput(Struct, frozen=True, kw_only=True):
@@ -39,7 +41,11 @@ class DeleteWorkflow:
 
     def result(self, input: DeleteInput, _outcomes: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is gone."""
-        return {"instance_id": input.record.id, "volumes": [disk.volume_id for disk in input.record.disks]}
+        return {
+            "instance_id": input.record.id,
+            "volumes": [disk.volume_id for disk in input.record.disks if not disk.is_kept],
+            "kept_volumes": [disk.volume_id for disk in input.record.disks if disk.is_kept],
+        }
 
     def steps(self, input: DeleteInput) -> Sequence[Step]:
         """Return the steps in order."""
@@ -47,6 +53,7 @@ class DeleteWorkflow:
         return [
             Step("mark", run.mark, is_final_commit=True),
             Step("delete_guest", run.delete_guest),
+            Step("free_kept", run.free_kept, timeout_seconds=200),
             Step("delete_volumes", run.delete_volumes),
             Step("delete_ports", run.delete_ports),
             Step("release_addresses", run.release_addresses),
@@ -75,9 +82,20 @@ class _Delete:
         """Cut the guest's power and forget it."""
         await self._remove(self._cell.delete_guest(self._node_id, self._record.id, step.key))
 
+    async def free_kept(self, step: StepContext) -> None:
+        """Take the instance's snapshots out of the disks that live on as volumes."""
+        kept = [disk.volume_id for disk in self._record.disks if disk.is_kept]
+        if not kept:
+            return
+        storage = StorageCommands(self._context)
+        for snapshot in snapshots_of(self._board.store, self._record.id):
+            await self._remove(storage.delete_snapshot(self._node_id, snapshot.id, None, kept, step.key))
+
     async def delete_volumes(self, step: StepContext) -> None:
-        """Remove its disks."""
+        """Remove its disks, but for those that are kept."""
         for disk in self._record.disks:
+            if disk.is_kept:
+                continue
             await self._remove(self._cell.delete_volume(self._node_id, disk.volume_id, step.key))
 
     async def delete_ports(self, step: StepContext) -> None:
@@ -94,7 +112,12 @@ class _Delete:
         """Delete the record and leave the tombstone."""
         record = self._record
         if self._board.store.get(INSTANCES, record.id) is not None:
-            await self._board.store.commit(*forget_instance(record, self._context.clock.now()))
+            now = self._context.clock.now()
+            await self._board.store.commit(
+                *forget_instance(record, now),
+                *release_kept(record, now),
+                *forget_snapshots(self._board.store, record.id),
+            )
         self._board.refresh_instance(record.id)
         self._board.refresh_node(self._node_id)
 

@@ -16,6 +16,7 @@ from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.contracts.state_store import Collection
 from nanocore.hookspecs import hookimpl
+from nanoplugins.compute import storage_records
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.console import Consoles
@@ -29,6 +30,8 @@ from nanoplugins.compute.power import POWER_ACTIONS, PowerWorkflow
 from nanoplugins.compute.records import ALL
 from nanoplugins.compute.routes import all_routes
 from nanoplugins.compute.service import ComputeService
+from nanoplugins.compute.storage import Storage
+from nanoplugins.compute.storage_routes import storage_routes
 
 HOUR_SECONDS = 3600.0
 
@@ -39,6 +42,7 @@ class _Parts:
     placing: Placing
     pools: ComputePools
     service: ComputeService
+    storage: Storage
 
 
 class Plugin:
@@ -61,7 +65,7 @@ class Plugin:
     @hookimpl
     def nano_collections(self) -> list[Collection[Any]]:
         """Return our record collections."""
-        return ALL
+        return [*ALL, *storage_records.ALL]
 
     @hookimpl
     def nano_services(self, context: PluginContext) -> list[Service]:
@@ -79,6 +83,7 @@ class Plugin:
             *parts.pools.handlers(),
             *Nodes(context, parts.board).handlers(),
             *Consoles(context, parts.board).handlers(),
+            *parts.storage.handlers(),
         ]
         return [replace(handler, call=_when_loaded(parts.board, handler.call)) for handler in handlers]
 
@@ -97,6 +102,7 @@ class Plugin:
             CreateWorkflow(context, parts.board, parts.placing),
             DeleteWorkflow(context, parts.board),
             *(PowerWorkflow(context, parts.board, action) for action in POWER_ACTIONS),
+            *parts.storage.workflows(),
         ]
 
     @hookimpl
@@ -106,6 +112,7 @@ class Plugin:
             return []
         service = self._parts(context).service
         return [
+            *self._parts(context).storage.jobs(),
             ScheduledJob("compute.delete_old_tombstones", HOUR_SECONDS, service.delete_old_tombstones),
             ScheduledJob("compute.release_lost_addresses", HOUR_SECONDS, service.release_lost_addresses),
         ]
@@ -113,7 +120,7 @@ class Plugin:
     @hookimpl
     def nano_rest_routes(self) -> list[Route]:
         """Return the public API."""
-        return all_routes()
+        return [*all_routes(), *storage_routes()]
 
     @hookimpl
     async def nano_peer_joined(self, peer: NodeInfo) -> None:
@@ -129,9 +136,12 @@ class Plugin:
 
     def _parts(self, context: PluginContext) -> _Parts:
         if self._made is None:
-            board = Board(context, _publisher(context))
+            publish = _publisher(context)
+            board = Board(context, publish)
             pools = ComputePools(context, board)
-            self._made = _Parts(board, Placing(context, board), pools, ComputeService(context, board, pools))
+            storage = Storage(context, board, publish)
+            service = ComputeService(context, board, pools, storage)
+            self._made = _Parts(board, Placing(context, board), pools, service, storage)
         return self._made
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nanocore.capabilities.hypervisor import Inventory
-from nanocore.ids import InstanceId, VolumeId
+from nanocore.ids import InstanceId, SnapshotId, VolumeId
 from nanocore.model.instance import DesiredState, InstanceRecord, ObservedState
 from nanoplugins.compute.records import Tombstone
 
@@ -25,6 +25,8 @@ class Plan:
     delete_guests: list[InstanceId] = field(default_factory=list)
     delete_volumes: list[VolumeId] = field(default_factory=list)
     delete_ports: list[str] = field(default_factory=list)
+    delete_snapshots: dict[SnapshotId, list[VolumeId]] = field(default_factory=dict)
+    """Snapshots that were deleted while the cell was away, and the volumes that still have them."""
     start: list[InstanceId] = field(default_factory=list)
     """Autostart: wanted, found off."""
     settle: dict[InstanceId, DesiredState] = field(default_factory=dict)
@@ -37,14 +39,16 @@ def plan(
     records: Sequence[InstanceRecord],
     tombstones: Iterable[Tombstone],
     busy: Container[InstanceId],
+    free_volumes: Container[VolumeId] = frozenset(),
 ) -> Plan:
-    """Compare one cell's ``inventory`` with the ``records`` placed on it.
+    """Compare one cell's ``inventory`` with the ``records`` placed on it, and the free volumes wherever they are.
 
     ``busy`` instances are left to their operation.
     """
     result = Plan()
     graves = list(tombstones)
-    _compare_leftovers(result, inventory, records, graves, busy)
+    _compare_leftovers(result, inventory, records, graves, busy, free_volumes=free_volumes)
+    _compare_snapshots(result, inventory, graves, busy)
     _compare_states(result, inventory, records, busy)
     return result
 
@@ -55,9 +59,11 @@ def _compare_leftovers(
     records: Sequence[InstanceRecord],
     graves: list[Tombstone],
     busy: Container[InstanceId],
+    *,
+    free_volumes: Container[VolumeId],
 ) -> None:
     wanted_guests = {record.id for record in records}
-    wanted_volumes = {disk.volume_id for record in records for disk in record.disks}
+    wanted_volumes = {disk.volume_id for record in records for disk in record.disks} | {*free_volumes}
     wanted_ports = {nic.id for record in records for nic in record.nics}
     dead = [grave for grave in graves if grave.id not in busy]
     dead_guests = {grave.id for grave in dead}
@@ -76,6 +82,16 @@ def _compare_leftovers(
         elif volume not in wanted_volumes and not busy:
             result.findings[volume] = f"volume {volume} belongs to no instance; it was left alone"
     result.delete_ports += [port for port in inventory.ports if port in dead_ports and port not in wanted_ports]
+
+
+def _compare_snapshots(
+    result: Plan, inventory: Inventory, graves: list[Tombstone], busy: Container[InstanceId]
+) -> None:
+    dead = {snapshot for grave in graves if grave.id not in busy for snapshot in grave.snapshots}
+    for volume in inventory.volume_infos:
+        for snapshot in volume.snapshots:
+            if snapshot in dead:
+                result.delete_snapshots.setdefault(snapshot, []).append(volume.id)
 
 
 def _compare_states(

@@ -9,7 +9,7 @@ from typing import Any
 from nanocore.capabilities.placement import Decision
 from nanocore.contracts.state_store import Collection, Delete, Put, StateStore
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, NodeId, VolumeId
+from nanocore.ids import InstanceId, NodeId, SnapshotId, VolumeId
 from nanocore.model.compute_pool import ComputePoolRecord
 from nanocore.model.instance import InstanceRecord
 from nanocore.wire import Struct, field
@@ -37,6 +37,7 @@ class Tombstone(Struct, frozen=True, kw_only=True):
     name: str
     volumes: list[VolumeId] = field(default_factory=list)
     nics: list[str] = field(default_factory=list)
+    snapshots: list[SnapshotId] = field(default_factory=list)
     at: datetime
 
 

@@ -28,6 +28,7 @@ from nanoplugins.compute.pools import ComputePools
 from nanoplugins.compute.power import PowerInput, power_kind
 from nanoplugins.compute.reconcile import Plan, plan
 from nanoplugins.compute.records import INSTANCES, TOMBSTONES, change_instance, get_instance
+from nanoplugins.compute.storage import Storage
 
 INVENTORY_RETRY_SECONDS = 2.0
 NAMES_LIMIT = 1000
@@ -39,10 +40,11 @@ class ComputeService:
     name = "compute"
     after: tuple[str, ...] = ("images", "network")
 
-    def __init__(self, context: PluginContext, board: Board, pools: ComputePools) -> None:
+    def __init__(self, context: PluginContext, board: Board, pools: ComputePools, storage: Storage) -> None:
         self._context = context
         self._board = board
         self._pools = pools
+        self._storage = storage
         self._cell = CellCommands(context, board.cells)
         self._asking: dict[NodeId, asyncio.Task[None]] = {}
         self._is_started = False
@@ -52,8 +54,10 @@ class ComputeService:
         for peer in await self._context.call(ListPeers()):
             self._board.cells.put_peer(peer)
         await self._pools.create_first()
+        await self._storage.start()
         await self._load_names()
         self._board.load()
+        self._storage.load()
         self._is_started = True
         for cell in self._board.cells.all():
             self._ask(cell.info.id)
@@ -65,6 +69,7 @@ class ComputeService:
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
+        self._storage.close()
         self._board.close()
 
     def subscriptions(self) -> list[Subscription]:
@@ -80,11 +85,13 @@ class ComputeService:
     def node_joined(self, info: NodeInfo) -> None:
         """Show a node that answers, and ask what it has."""
         self._board.cells.put_joined(info)
+        self._storage.node_changed(info.id)
         self._ask(info.id)
 
     def node_lost(self, info: NodeInfo, reason: str) -> None:
         """Show a node that does not answer."""
         self._board.cells.put_lost(info, reason)
+        self._storage.node_changed(info.id)
 
     async def delete_old_tombstones(self) -> None:
         """Forget what was deleted long ago."""
@@ -105,6 +112,7 @@ class ComputeService:
         own = self._board.cells.put_report(source.id, event.report)
         if own is not None:
             await self._context.publish(CellUsed(node_id=source.id, report=own))
+        self._storage.cell_reported()
 
     async def _on_registered(self, event: NodeRegistered, _source: NodeInfo) -> None:
         if self._board.cells.find(event.node.id) is None:
@@ -128,6 +136,7 @@ class ComputeService:
     async def _on_resource(self, event: ResourceChanged, _source: NodeInfo) -> None:
         if event.noun == "operations":
             self._board.operation_changed(OperationId(event.id))
+            self._storage.operation_changed(OperationId(event.id))
         elif event.noun == "disk-images" and not event.is_deleted:
             image = await self._context.call(GetDiskImage(id=ImageId(event.id)))
             if self._board.image_names.get(image.id) not in (None, image.name):
@@ -171,12 +180,13 @@ class ComputeService:
 
     async def _reconcile(self, id: NodeId, inventory: Inventory) -> None:
         self._board.cells.put_inventory(id, inventory)
+        await self._storage.put_inventory(id, inventory)
         store = self._board.store
         records = [entry.value for entry in store.list(INSTANCES, index="node", value=id)]
         graves = [entry.value for entry in store.list(TOMBSTONES)]
         candidates = {record.id for record in records} | {grave.id for grave in graves}
         busy = {instance_id for instance_id in candidates if self._is_busy(instance_id)}
-        wanted = plan(inventory, records, graves, busy)
+        wanted = plan(inventory, records, graves, busy, self._storage.free_volumes())
         await self._carry_out(id, wanted)
 
     async def _carry_out(self, id: NodeId, wanted: Plan) -> None:
@@ -188,6 +198,9 @@ class ComputeService:
         for volume in wanted.delete_volumes:
             log.warning("compute.leftover_volume_deleted", node=id, volume=volume)
             await self._cell.delete_volume(id, volume, key)
+        for snapshot, volumes in wanted.delete_snapshots.items():
+            log.warning("compute.leftover_snapshot_deleted", node=id, snapshot=snapshot, volumes=volumes)
+            await self._storage.delete_leftover(id, snapshot, volumes, key)
         for port in wanted.delete_ports:
             log.warning("compute.leftover_port_deleted", node=id, nic=port)
             await self._cell.delete_port(id, port, key)
@@ -217,4 +230,6 @@ class ComputeService:
         self._board.refresh_instance(id)
 
     def _is_busy(self, id: InstanceId) -> bool:
-        return self._context.operations.find_running(ResourceRef(kind="instance", id=id)) is not None
+        """Return whether an instance, or a volume or snapshot that left a tombstone, is being changed."""
+        running = self._context.operations.find_running
+        return any(running(ResourceRef(kind=kind, id=id)) for kind in ("instance", "volume", "snapshot"))

@@ -108,7 +108,15 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         vcpus=record.vcpus,
         memory_bytes=record.memory_bytes,
         disks=[
-            Disk(id=disk.volume_id, size_bytes=disk.size_bytes, is_boot=disk.is_boot, image_id=disk.image_id)
+            Disk(
+                id=disk.volume_id,
+                name=disk.name,
+                size_bytes=disk.size_bytes,
+                storage_pool_id=disk.storage_pool_id,
+                is_boot=disk.is_boot,
+                is_kept=disk.is_kept,
+                image_id=disk.image_id,
+            )
             for disk in record.disks
         ],
         nics=[

@@ -1,0 +1,174 @@
+"""Everything about volumes, storage pools and snapshots, put together for the plugin and its service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nanocore.capabilities.hypervisor import Inventory
+from nanocore.capabilities.schedule import ScheduledJob
+from nanocore.contracts.authorizer import ResourceRef
+from nanocore.contracts.handler import Handler
+from nanocore.contracts.listing import ResourceChanged
+from nanocore.contracts.operation import Workflow
+from nanocore.contracts.plugin import PluginContext
+from nanocore.errors import NanoError
+from nanocore.ids import NodeId, OperationId, SnapshotId, StepKey, VolumeId
+from nanoplugins.compute.board import Board
+from nanoplugins.compute.config import ComputeConfig
+from nanoplugins.compute.disk_workflows import AttachDiskWorkflow, DetachDiskWorkflow, UpdateDiskWorkflow
+from nanoplugins.compute.disks import Disks
+from nanoplugins.compute.drain import (
+    DRAIN,
+    DrainInput,
+    DrainPathWorkflow,
+    MoveVolumeWorkflow,
+    volumes_on,
+    waits_because,
+)
+from nanoplugins.compute.schedules import Schedules
+from nanoplugins.compute.snapshot_workflows import (
+    CreateSnapshotWorkflow,
+    DeleteSnapshotWorkflow,
+    RestoreSnapshotWorkflow,
+)
+from nanoplugins.compute.snapshots import Snapshots
+from nanoplugins.compute.storage_board import StorageBoard
+from nanoplugins.compute.storage_pools import StoragePools
+from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES
+from nanoplugins.compute.volume_workflows import (
+    CreateVolumeWorkflow,
+    DeleteVolumeWorkflow,
+    UpdateVolumeWorkflow,
+    VolumeParts,
+)
+from nanoplugins.compute.volumes import Volumes
+
+MEASURE_TICKS = 4
+"""Volumes are measured at every such look at storage."""
+
+
+class Storage:
+    """One object of each kind, wired."""
+
+    def __init__(self, context: PluginContext, board: Board, publish: Callable[[ResourceChanged], None]) -> None:
+        self._context = context
+        self._board = board
+        self.board = StorageBoard(context, board, publish)
+        self._parts = VolumeParts(context, board, self.board)
+        self._pools = StoragePools(self._parts)
+        self._disks = Disks(context, board)
+        self._snapshots = Snapshots(context, board, self.board)
+        self._schedules = Schedules(context, board, self.board, self._snapshots)
+        self._ticks = 0
+
+    def handlers(self) -> list[Handler]:
+        """Return what the core answers about storage."""
+        return [
+            *Volumes(self._context, self._board, self.board, self._disks).handlers(),
+            *self._disks.handlers(),
+            *self._pools.handlers(),
+            *self._snapshots.handlers(),
+            *self._schedules.handlers(),
+        ]
+
+    def workflows(self) -> list[Workflow[Any]]:
+        """Return how volumes and snapshots are made, changed and deleted."""
+        parts = self._parts
+        return [
+            CreateVolumeWorkflow(parts),
+            UpdateVolumeWorkflow(parts),
+            DeleteVolumeWorkflow(parts),
+            AttachDiskWorkflow(parts),
+            UpdateDiskWorkflow(parts),
+            DetachDiskWorkflow(parts),
+            CreateSnapshotWorkflow(parts),
+            RestoreSnapshotWorkflow(parts),
+            DeleteSnapshotWorkflow(parts),
+            MoveVolumeWorkflow(parts),
+            DrainPathWorkflow(parts),
+        ]
+
+    def jobs(self) -> list[ScheduledJob]:
+        """Return what is looked at every few seconds."""
+        pause = self._context.config(ComputeConfig).storage_check_seconds
+        return [
+            ScheduledJob("compute.snapshot_schedules", pause, self._schedules.run_due),
+            ScheduledJob("compute.storage", pause, self.look),
+        ]
+
+    # -- for the service
+
+    async def start(self) -> None:
+        """Make the storage pool ``default`` in a new zone."""
+        await self._pools.create_first()
+
+    def load(self) -> None:
+        """Fill the tables."""
+        self.board.load()
+
+    def close(self) -> None:
+        """Stop following the store."""
+        self.board.close()
+
+    def node_changed(self, id: NodeId) -> None:
+        """Show whether a cell answers."""
+        self.board.node_changed(id)
+
+    def cell_reported(self) -> None:
+        """Show new figures of paths, soon."""
+        self.board.refresh_pools_soon()
+
+    def operation_changed(self, id: OperationId) -> None:
+        """Show or clear an operation at what it changes."""
+        self.board.operation_changed(id)
+
+    async def put_inventory(self, id: NodeId, inventory: Inventory) -> None:
+        """Take a cell's volumes, and tell it its paths."""
+        await self._pools.adopt(id, inventory.report)
+        self.board.put_volumes(id, inventory.volume_infos)
+
+    def free_volumes(self) -> set[VolumeId]:
+        """Return the volumes that belong to no instance and are wanted all the same."""
+        return {entry.value.id for entry in self.board.store.list(VOLUMES)}
+
+    async def delete_leftover(
+        self, node_id: NodeId, snapshot: SnapshotId, volumes: Sequence[VolumeId], key: StepKey
+    ) -> None:
+        """Remove a snapshot that was deleted while its cell was away; in a running guest it waits for another look."""
+        try:
+            holder = self.board.holder_of(volumes[0])
+            await self._parts.commands.delete_snapshot(node_id, snapshot, holder, volumes, key)
+        except NanoError as error:
+            self._context.log.info("compute.leftover_snapshot_stays", snapshot=snapshot, error=str(error))
+
+    async def look(self) -> None:
+        """Go on with draining paths, and measure volumes every now and then."""
+        await self._continue_drains()
+        self._ticks += 1
+        if self._ticks % MEASURE_TICKS == 0:
+            await self._measure()
+
+    async def _continue_drains(self) -> None:
+        for entry in self.board.store.list(STORAGE_POOLS):
+            for path in entry.value.paths:
+                if not path.is_draining or self._is_draining_now(path.id):
+                    continue
+                left = volumes_on(self._parts, path)
+                if any(waits_because(self._board, volume) is None for volume in left):
+                    await self._context.operations.run(
+                        DRAIN, DrainInput(pool_id=entry.value.id, path=path, previous=path)
+                    )
+
+    def _is_draining_now(self, path_id: str) -> bool:
+        return self._context.operations.find_running(ResourceRef(kind="storage_path", id=path_id)) is not None
+
+    async def _measure(self) -> None:
+        for cell in self._board.cells.all():
+            if cell.is_cell and cell.is_reachable and cell.has_inventory:
+                try:
+                    volumes = await self._parts.commands.list(cell.info.id)
+                except NanoError as error:
+                    self._context.log.info("compute.volumes_not_measured", node=cell.info.id, error=str(error))
+                else:
+                    self.board.put_volumes(cell.info.id, volumes)
