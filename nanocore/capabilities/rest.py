@@ -30,6 +30,8 @@ class Route:
     item: type[Any] | None = None
     """The type of the items, for the description, when ``is_list`` or the reply is a page of one."""
     constants: tuple[tuple[str, Any], ...] = ()
+    is_either: bool = False
+    """The result has alternatives as fields; the one that is set is the answer, an ``Operation`` by 202."""
     location: str | None = None
     """Template of the ``Location`` header, such as ``/disk-images/{id}``, filled from the result."""
 

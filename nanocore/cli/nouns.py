@@ -100,10 +100,24 @@ NOUNS: dict[str, Noun] = {
             "Bootable sources that disks are cloned from",
             (
                 NAME,
+                Column("VERSION", field("version")),
                 Column("STATE", field("state")),
                 Column("FORMAT", field("format")),
                 Column("SIZE", size("size_bytes")),
                 Column("VIRTUAL", size("virtual_size_bytes")),
+                AGE,
+                ID,
+            ),
+        ),
+        Noun(
+            "media-image",
+            "/media-images",
+            "ISO files to insert into the drives of instances",
+            (
+                NAME,
+                Column("VERSION", field("version")),
+                Column("STATE", field("state")),
+                Column("SIZE", size("size_bytes")),
                 AGE,
                 ID,
             ),
@@ -178,6 +192,9 @@ def resolve(session: Session, noun: Noun, reference: str) -> str:
     found = [item for item in session.client.items(noun.path, name=reference) if item["name"] == reference]
     if not found:
         raise NanoError(ErrorCode.NOT_FOUND, f"there is no {noun.name} named {reference!r}; see: nano {noun.name} list")
+    if "version" in found[0]:
+        # Of versions of one name the newest that can be used is meant, or else the newest.
+        found = [max(found, key=lambda item: (item["state"] == "ready", item["version"]))]
     if len(found) > 1:
         raise NanoError(ErrorCode.CONFLICT, f"{len(found)} objects are named {reference!r}; use the id")
     return str(found[0]["id"])

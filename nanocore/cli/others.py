@@ -1,10 +1,8 @@
-"""The other nouns' special verbs: nodes, compute pools, disk images, operations, tokens, contexts."""
+"""The other nouns' special verbs: nodes, compute pools, operations, tokens, contexts."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import click
 import tomlkit
 
 from nanocore.cli.nouns import NOUNS, noun_group, resolve
-from nanocore.cli.output import Column, field, format_bytes, print_item, print_items
+from nanocore.cli.output import Column, field, print_item, print_items
 from nanocore.cli.session import Session, config_file, read_contexts
 from nanocore.errors import ErrorCode, NanoError
 
@@ -68,27 +66,6 @@ def _cell_command(name: str, method: str) -> click.Command:
         print_item(answer, session.output)
 
     return change
-
-
-def disk_image_group() -> click.Group:
-    """Return ``nano disk-image``."""
-    made = noun_group("disk-image")
-    made.add_command(_upload)
-    return made
-
-
-@click.command("upload", help="Upload FILE (qcow2 or raw) and wait until its inspection has passed.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="Name of the image [default: the file's].")
-@click.option("--sha256", help="Digest to check the upload against.")
-@click.pass_obj
-def _upload(session: Session, file: Path, name: str | None, sha256: str | None) -> None:
-    def show(done: int, total: int) -> None:
-        click.echo(f"\r\x1b[K{format_bytes(done)} of {format_bytes(total)}", nl=done == total, err=True)
-
-    on_progress: Callable[[int, int], None] | None = show if sys.stderr.isatty() else None
-    image = session.client.upload_disk_image(file, name or file.stem, sha256=sha256, on_progress=on_progress)
-    print_item(image, session.output)
 
 
 def operation_group() -> click.Group:

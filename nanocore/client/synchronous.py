@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -105,9 +106,24 @@ class Client:
         timeout_seconds: float = 3600.0,
     ) -> dict[str, Any]:
         """Upload ``file`` and return the disk image when its inspection has passed; raise the reason if it has not."""
+        body = {"name": name} | ({"sha256": sha256} if sha256 else {})
+        return self.upload_image("/disk-images", file, body, on_progress=on_progress, timeout_seconds=timeout_seconds)
+
+    def upload_image(
+        self,
+        collection: str,
+        file: Path,
+        body: Mapping[str, Any],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        timeout_seconds: float = 3600.0,
+    ) -> dict[str, Any]:
+        """Upload ``file`` as an image of ``collection`` (``/disk-images``, ``/media-images``), as above.
+
+        ``body`` says what the image is to be called, and more.
+        """
         size = file.stat().st_size
-        body = {"name": name, "size_bytes": size} | ({"sha256": sha256} if sha256 else {})
-        image = self.request("POST", "/disk-images", json=body)
+        image = self.request("POST", collection, json={**body, "size_bytes": size})
         path = f"/uploads/{image['id']}"
         with file.open("rb") as source:
             offset = 0
@@ -116,7 +132,7 @@ class Client:
                 offset = self._append(path, offset, source.read(UPLOAD_CHUNK_BYTES))
                 if on_progress is not None:
                     on_progress(offset, size)
-        return self._wait_for_image(image["id"], timeout_seconds)
+        return self._wait_for_image(f"{collection}/{image['id']}", timeout_seconds)
 
     def _append(self, path: str, offset: int, chunk: bytes) -> int:
         headers = self.endpoint.headers("PATCH") | {
@@ -128,16 +144,54 @@ class Client:
         read_answer(response.status_code, response.content, response.headers)
         return int(response.headers["upload-offset"])
 
-    def _wait_for_image(self, id: str, timeout_seconds: float) -> dict[str, Any]:
+    def _wait_for_image(self, path: str, timeout_seconds: float) -> dict[str, Any]:
         ends = time.monotonic() + timeout_seconds
         while time.monotonic() < ends:
-            image: dict[str, Any] = self.get(f"/disk-images/{id}")
+            image: dict[str, Any] = self.get(path)
             if image["state"] == "ready":
                 return image
             if image["state"] == "failed":
                 raise NanoError(ErrorCode.INVALID_ARGUMENT, str(image["reason"]))
             time.sleep(0.2)
-        raise NanoError(ErrorCode.DEADLINE_EXCEEDED, f"disk image {id} was not ready after {timeout_seconds:g} s")
+        raise NanoError(ErrorCode.DEADLINE_EXCEEDED, f"{path} was not ready after {timeout_seconds:g} s")
+
+    def download_image(self, path: str, file: Path, *, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the image at ``path`` (``/disk-images/ID``) to ``file``.
+
+        The bytes go to ``file`` with ``.part`` behind its name, where a repeat goes on; the digest is checked before
+        the file gets its name. Raises ``conflict`` for a wrong digest.
+        """
+        image = self.get(path)
+        part = file.with_name(file.name + ".part")
+        offset = part.stat().st_size if part.exists() else 0
+        if offset < image["size_bytes"]:
+            self._fetch(f"{path}/content", part, offset, image["size_bytes"], on_progress)
+        with part.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        if digest != image["sha256"]:
+            part.unlink()
+            raise NanoError(
+                ErrorCode.CONFLICT, f"what came has SHA-256 {digest} instead of {image['sha256']}; download it again"
+            )
+        part.rename(file)
+
+    def _fetch(
+        self, path: str, part: Path, offset: int, size: int, on_progress: Callable[[int, int], None] | None
+    ) -> None:
+        headers = self.endpoint.headers("GET") | {"Range": f"bytes={offset}-"}
+        try:
+            with (
+                self._http.stream("GET", self.endpoint.base_url + path, headers=headers) as response,
+                part.open("ab") as target,
+            ):
+                if response.is_error:
+                    read_answer(response.status_code, response.read(), response.headers)
+                for chunk in response.iter_bytes():
+                    offset += target.write(chunk)
+                    if on_progress is not None:
+                        on_progress(offset, size)
+        except httpx2.TransportError as error:
+            raise self.endpoint.unreachable(error) from error
 
     def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx2.Response:  # noqa: ANN401
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from nanocore.errors import NanoError
 from nanocore.ids import ImageId, parse_id
 
-FORMATS = ("qcow2", "raw")
+FORMATS = ("qcow2", "raw", "iso")
 PART = ".part"
 CACHE_FOLDER_MODE = 0o711
 IMAGE_MODE = 0o644

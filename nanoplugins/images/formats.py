@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from nanocore.wire import Struct
-from nanoplugins.images import qcow2
+from nanoplugins.images import media, qcow2
 from nanoplugins.images.qcow2 import SECTOR_BYTES, Refusal
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ def examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict:
         return _examine(file, size_bytes, max_virtual_bytes)
     except Refusal as refusal:
         return Verdict(refusal=str(refusal))
+
+
+def examine_media(file: BinaryIO, size_bytes: int) -> Verdict:
+    """Return that ``file`` is a whole ISO 9660 file, or why it is refused."""
+    try:
+        media.check(file, size_bytes)
+    except Refusal as refusal:
+        return Verdict(refusal=str(refusal))
+    return Verdict(format="iso", virtual_size_bytes=size_bytes)
 
 
 def _examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict:

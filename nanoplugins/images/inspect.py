@@ -1,4 +1,4 @@
-"""The inspection process: ``python -m nanoplugins.images.inspect MAX_VIRTUAL_BYTES CPU_SECONDS < IMAGE``.
+"""The inspection process: ``python -m nanoplugins.images.inspect KIND MAX_VIRTUAL_BYTES CPU_SECONDS < IMAGE``.
 
 Started by ``inspection`` for every upload. The image is already open as standard input, so that the process can give
 up everything else before it reads the first byte: it opens no file and no socket any more (descriptor limit), writes
@@ -11,8 +11,9 @@ import os
 import resource
 import sys
 
+from nanocore.model.image import ImageKind
 from nanocore.wire import encode_json
-from nanoplugins.images.formats import examine
+from nanoplugins.images.formats import examine, examine_media
 
 MEMORY_BYTES = 512 * 1024**2
 NOBODY = 65534
@@ -36,12 +37,17 @@ def confine(cpu_seconds: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Print the verdict on standard input."""
-    max_virtual_bytes, cpu_seconds = (int(argument) for argument in arguments)
+    kind = ImageKind(arguments[0])
+    max_virtual_bytes, cpu_seconds = (int(argument) for argument in arguments[1:])
     import oslo_utils.imageutils.format_inspector  # noqa: F401  imported while files can still be opened
 
     confine(cpu_seconds)
     with os.fdopen(0, "rb") as image:
-        verdict = examine(image, os.fstat(0).st_size, max_virtual_bytes)
+        size_bytes = os.fstat(0).st_size
+        if kind is ImageKind.MEDIA:
+            verdict = examine_media(image, size_bytes)
+        else:
+            verdict = examine(image, size_bytes, max_virtual_bytes)
     sys.stdout.buffer.write(encode_json(verdict))
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nanocore.errors import NanoError
+from nanocore.model.image import ImageKind
 from nanocore.wire import decode_json
 from nanoplugins.images.formats import Verdict
 
@@ -16,7 +17,9 @@ MAX_VERDICT_BYTES = 64 * 1024
 CPU_SECONDS = 60
 
 
-async def inspect_image(path: Path, *, max_virtual_bytes: int, timeout_seconds: float) -> Verdict:
+async def inspect_image(
+    path: Path, *, max_virtual_bytes: int, timeout_seconds: float, kind: ImageKind = ImageKind.DISK
+) -> Verdict:
     """Return the verdict; an inspection that crashes, hangs or talks nonsense is a refusal.
 
     Raises ``OSError`` when the file can't be opened or the process can't be started.
@@ -28,6 +31,7 @@ async def inspect_image(path: Path, *, max_virtual_bytes: int, timeout_seconds: 
             "-P",
             "-m",
             "nanoplugins.images.inspect",
+            kind.value,
             str(max_virtual_bytes),
             str(CPU_SECONDS),
             # Secrets in our environment are none of its business; where our own modules come from is.

@@ -231,6 +231,7 @@ class Intake:
             path,
             max_virtual_bytes=self._config.max_virtual_bytes,
             timeout_seconds=self._config.inspection_timeout_seconds,
+            kind=record.kind,
         )
         if verdict.refusal is not None:
             return {"state": ImageState.FAILED, "reason": f"the image was refused: {verdict.refusal}"}

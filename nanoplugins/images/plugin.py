@@ -13,6 +13,7 @@ from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
 from nanocore.capabilities.storage import ImageCache
 from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Handler, Subscription
+from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
@@ -27,6 +28,7 @@ from nanoplugins.images.library import ImageLibrary
 from nanoplugins.images.records import IMAGES, NAMES
 from nanoplugins.images.routes import routes
 from nanoplugins.images.service import ImagesService
+from nanoplugins.images.uses import ImageUses
 
 EXPIRY_SECONDS = 600.0
 
@@ -37,12 +39,13 @@ class _Parts:
 
     service: ImagesService
     intake: Intake | None
+    uses: ImageUses | None
     handlers: ImageHandlers | None
     cache: CellCache | None
 
 
 class Plugin:
-    """Disk images."""
+    """Disk and media images."""
 
     def __init__(self) -> None:
         self._made: _Parts | None = None
@@ -51,7 +54,7 @@ class Plugin:
     def nano_plugin_info(self) -> Sequence[PluginInfo]:
         """Name it; a frontend needs its routes."""
         roles = frozenset({NodeRole.CORE, NodeRole.CELL, NodeRole.FRONTEND})
-        return [PluginInfo("images", __version__, "Disk images: upload, inspection, caches on cells", roles)]
+        return [PluginInfo("images", __version__, "Disk and media images: upload, inspection, caches on cells", roles)]
 
     @hookimpl
     def nano_config_sections(self) -> Sequence[ConfigSection]:
@@ -75,9 +78,14 @@ class Plugin:
 
     @hookimpl
     def nano_event_subscriptions(self, context: PluginContext) -> Sequence[Subscription]:
-        """Take cells' reports, for ``cached_on``."""
-        handlers = self._parts(context).handlers
-        return [] if handlers is None else [Subscription(CellReported, handlers.note_report, "images", allow=CELL_ONLY)]
+        """Take cells' reports for ``cached_on``, and changes of whoever uses images for ``used_by``."""
+        parts = self._parts(context)
+        if parts.handlers is None or parts.uses is None:
+            return []
+        return [
+            Subscription(CellReported, parts.handlers.note_report, "images", allow=CELL_ONLY),
+            Subscription(ResourceChanged, parts.uses.note_change, "images", allow=CORE_ONLY),
+        ]
 
     @hookimpl
     def nano_collections(self) -> Sequence[Collection[Any]]:
@@ -98,7 +106,7 @@ class Plugin:
 
     @hookimpl
     def nano_rest_routes(self) -> Sequence[Route]:
-        """``/disk-images``."""
+        """``/disk-images`` and ``/media-images``."""
         return routes()
 
     def _parts(self, context: PluginContext) -> _Parts:
@@ -111,8 +119,9 @@ def _make(context: PluginContext) -> _Parts:
     config, folders = context.config(ImagesConfig), ImageFolders(context.paths.state)
     cache = CellCache(context, config, folders) if NodeRole.CELL in context.node.roles else None
     if NodeRole.CORE not in context.node.roles:
-        return _Parts(ImagesService(folders, None, cache), None, None, cache)
+        return _Parts(ImagesService(folders, None, cache), None, None, None, cache)
     library = ImageLibrary(context, config, folders)
     intake = Intake(context, config, folders, library)
-    service = ImagesService(folders, (library, intake), cache)
-    return _Parts(service, intake, ImageHandlers(folders, library, intake), cache)
+    uses = ImageUses(context, library)
+    service = ImagesService(folders, (library, intake, uses), cache)
+    return _Parts(service, intake, uses, ImageHandlers(folders, library, intake, uses), cache)

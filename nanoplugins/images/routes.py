@@ -1,14 +1,26 @@
-"""The public API of disk images. Uploads themselves are tus, which ``restapi`` speaks."""
+"""The public API of images. Uploads are tus and downloads bare bytes, both of which ``restapi`` speaks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nanocore.capabilities.images import CreateDiskImage, DeleteDiskImage, GetDiskImage, ListDiskImages
+from nanocore.capabilities.images import (
+    CreateDiskImage,
+    CreateMediaImage,
+    DeleteDiskImage,
+    DeleteMediaImage,
+    GetDiskImage,
+    GetMediaImage,
+    ListDiskImages,
+    ListMediaImages,
+    UpdateDiskImage,
+    UpdateMediaImage,
+)
 from nanocore.capabilities.rest import Route
-from nanocore.model.image import DiskImage
+from nanocore.model.image import DiskImage, MediaImage
 
-EXAMPLE = {"name": "debian-12", "size_bytes": 198_180_864, "description": "Debian 12, cloud-init", "tags": ["debian"]}
+DISK = {"name": "debian-12", "size_bytes": 198_180_864, "description": "Debian 12, cloud-init", "tags": ["debian"]}
+MEDIA = {"name": "memtest", "size_bytes": 6_193_152, "description": "Memory test", "tags": ["tools"]}
 
 
 def routes() -> Sequence[Route]:
@@ -20,10 +32,26 @@ def routes() -> Sequence[Route]:
             "POST",
             "/disk-images",
             CreateDiskImage,
-            "Announce a disk image; its bytes follow at upload_path",
-            example=EXAMPLE,
+            "Make a disk image; an upload's bytes follow at upload_path",
+            example=DISK,
             status=201,
+            is_either=True,
             location="/disk-images/{id}",
         ),
+        Route("PATCH", "/disk-images/{id}", UpdateDiskImage, "Edit a disk image", example={"tags": ["debian", "lts"]}),
         Route("DELETE", "/disk-images/{id}", DeleteDiskImage, "Delete a disk image", status=204),
+        Route("GET", "/media-images", ListMediaImages, "List media images", is_list=True, item=MediaImage),
+        Route("GET", "/media-images/{id}", GetMediaImage, "Show a media image"),
+        Route(
+            "POST",
+            "/media-images",
+            CreateMediaImage,
+            "Make a media image; an upload's bytes follow at upload_path",
+            example=MEDIA,
+            status=201,
+            is_either=True,
+            location="/media-images/{id}",
+        ),
+        Route("PATCH", "/media-images/{id}", UpdateMediaImage, "Edit a media image", example={"tags": ["rescue"]}),
+        Route("DELETE", "/media-images/{id}", DeleteMediaImage, "Delete a media image", status=204),
     ]

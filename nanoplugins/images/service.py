@@ -8,6 +8,7 @@ from nanoplugins.images.cache import CellCache
 from nanoplugins.images.folders import ImageFolders
 from nanoplugins.images.intake import Intake
 from nanoplugins.images.library import ImageLibrary
+from nanoplugins.images.uses import ImageUses
 
 
 class ImagesService:
@@ -17,7 +18,7 @@ class ImagesService:
     after: tuple[str, ...] = ()
 
     def __init__(
-        self, folders: ImageFolders, core: tuple[ImageLibrary, Intake] | None, cache: CellCache | None
+        self, folders: ImageFolders, core: tuple[ImageLibrary, Intake, ImageUses] | None, cache: CellCache | None
     ) -> None:
         self._folders = folders
         self._core = core
@@ -28,13 +29,15 @@ class ImagesService:
         if self._cache is not None:
             await asyncio.to_thread(self._folders.prepare_cell)
         if self._core is not None:
-            library, intake = self._core
+            library, intake, _ = self._core
             await asyncio.to_thread(self._folders.prepare_core)
-            await intake.recover(library.load())
+            await intake.recover(await library.load())
 
     async def stop(self) -> None:
         """End inspections and fetches."""
         if self._cache is not None:
             await self._cache.stop()
         if self._core is not None:
-            await self._core[1].stop()
+            _, intake, uses = self._core
+            await uses.stop()
+            await intake.stop()

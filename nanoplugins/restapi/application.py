@@ -12,6 +12,7 @@ from nanocore.capabilities.rest import Route
 from nanocore.errors import NanoError
 from nanoplugins.restapi.api import Api
 from nanoplugins.restapi.consoles import ConsoleHandler, TicketHandler
+from nanoplugins.restapi.downloads import DiskImageContentHandler, MediaImageContentHandler
 from nanoplugins.restapi.endpoints import API, Endpoint
 from nanoplugins.restapi.events import EventsHandler
 from nanoplugins.restapi.handling import BaseHandler, is_local_socket
@@ -36,6 +37,8 @@ SPECIAL: tuple[tuple[str, str, type[web.RequestHandler]], ...] = (
     ("OPTIONS", f"{API}/uploads/{{id}}", UploadHandler),
     ("HEAD", f"{API}/uploads/{{id}}", UploadHandler),
     ("PATCH", f"{API}/uploads/{{id}}", UploadHandler),
+    ("GET", f"{API}/disk-images/{{id}}/content", DiskImageContentHandler),
+    ("GET", f"{API}/media-images/{{id}}/content", MediaImageContentHandler),
     ("GET", "/healthz", HealthHandler),
     ("GET", "/readyz", ReadyHandler),
     ("GET", "/metrics", MetricsHandler),

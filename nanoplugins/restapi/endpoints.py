@@ -127,7 +127,7 @@ class Endpoint:
 
     def answer(self, reply: Reply[Any]) -> Answer:
         """Return the answer for a reply."""
-        body = reply.body
+        body = _chosen(reply.body) if self.route.is_either else reply.body
         if body is None:
             return Answer(204)
         if isinstance(body, PageInfo):
@@ -159,6 +159,10 @@ class Endpoint:
         items[0] = b'{"items":[%b' % bytes(items[0])
         items[-1] = b"%b%b}" % (bytes(items[-1]), tail)
         return Answer(200, b",".join(items), etag)
+
+
+def _chosen(body: Any) -> Any:  # noqa: ANN401  any result with alternatives
+    return next(value for value in structs.astuple(body) if value is not None)
 
 
 def parse_body(body: bytes) -> dict[str, Any]:

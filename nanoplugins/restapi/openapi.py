@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from nanocore.capabilities.identity import NewSession
+from nanocore.capabilities.rest import Route
 from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.operation import Operation
 from nanocore.errors import ErrorCode
-from nanocore.wire import PUBLIC, result_type, schema_components
+from nanocore.wire import PUBLIC, result_type, schema_components, structs
 from nanoplugins.restapi.descriptions import EXAMPLES, describe
 from nanoplugins.restapi.endpoints import API, Endpoint
 from nanoplugins.restapi.problems import CONTENT_TYPE, STATUS, TITLES
@@ -77,7 +78,7 @@ class Description:
         kinds: list[Any] = []
         for endpoint in self._endpoints:
             route = endpoint.route
-            kinds += [route.message, result_type(route.message), *([route.item] if route.item else [])]
+            kinds += [route.message, *_results(route), *([route.item] if route.item else [])]
         kinds = [kind for index, kind in enumerate(kinds) if kind is not type(None) and kind not in kinds[:index]]
         refs, self._schemas = schema_components([*kinds, PageInfo, Operation], ref_template=_REF + "{name}")
         self._refs = {_key(kind): ref for kind, ref in zip([*kinds, PageInfo, Operation], refs, strict=True)}
@@ -160,7 +161,12 @@ class Description:
 
     def _success(self, endpoint: Endpoint) -> dict[str, Any]:
         route = endpoint.route
-        result = result_type(route.message)
+        return {
+            status: answer for result in _results(route) for status, answer in self._answers(endpoint, result).items()
+        }
+
+    def _answers(self, endpoint: Endpoint, result: Any) -> dict[str, Any]:  # noqa: ANN401  a type expression
+        route = endpoint.route
         headers = {"X-Request-Id": _header("Id of the request, as in the log")}
         if result is type(None):
             return {"204": {"description": "Done", "headers": headers}}
@@ -229,6 +235,14 @@ class Description:
         return {"integer": schema.get("minimum", 1), "number": 1.5, "boolean": True}.get(
             next(iter(kind - {"null"}), ""), "text"
         )
+
+
+def _results(route: Route) -> list[Any]:
+    """Return the types that the answer may have."""
+    result = result_type(route.message)
+    if not route.is_either:
+        return [result]
+    return [kind for info in structs.fields(result) for kind in get_args(info.type) if kind is not type(None)]
 
 
 def _operation_id(method: str, path: str) -> str:

@@ -76,6 +76,15 @@ _PATCH_BODY = {
     "required": True,
     "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_RANGE = {
+    "name": "Range",
+    "in": "header",
+    "required": False,
+    "description": "One part of the file, in bytes",
+    "schema": _TEXT,
+    "example": "bytes=1048576-",
+}
 _READY = _json(
     "Ready, perhaps degraded",
     {"status": ("string", "ready, degraded or not_ready"), "checks": ("array", "Every part with its reason")},
@@ -174,6 +183,27 @@ SPECIAL_OPERATIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             },
             requestBody=_PATCH_BODY,
         ),
+    ),
+    *(
+        (
+            f"{API}/{noun}/{{id}}/content",
+            "get",
+            _operation(
+                name,
+                noun,
+                f"Download a ready {noun.removesuffix('s').replace('-', ' ')}; `Range` asks for a part of it",
+                {
+                    "200": {"description": "The whole file", "content": _BYTES},
+                    "206": {"description": "The part; `Content-Range` says which", "content": _BYTES},
+                    "304": {"description": "The client has it already"},
+                    "409": {"description": "`wrong_state`: it is not ready"},
+                    "416": {"description": "There is no such part"},
+                },
+                _ID,
+                _RANGE,
+            ),
+        )
+        for noun, name in (("disk-images", "downloadDiskImage"), ("media-images", "downloadMediaImage"))
     ),
     (
         "/healthz",

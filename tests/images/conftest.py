@@ -15,24 +15,26 @@ from typing import Any
 import pytest
 import structlog
 
+from nanocore.capabilities.compute import ListInstances
 from nanocore.capabilities.images import (
     AppendUpload,
-    CreatedDiskImage,
     CreateDiskImage,
     GetDiskImage,
+    NewDiskImage,
     ReadImage,
     UploadState,
 )
 from nanocore.clock import Deadline, SystemClock
 from nanocore.contracts.authorizer import Principal
-from nanocore.contracts.handler import Call, Handler
+from nanocore.contracts.handler import Call, Handler, Reply
+from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.plugin import PluginPaths
 from nanocore.contracts.stream import MAX_CHUNK_BYTES
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, NodeId
 from nanocore.model.image import DiskImage, ImageState
-from nanocore.wire import Event, Request, decode_json
+from nanocore.wire import Event, Request, decode_json, encode_json
 from nanoplugins.images.config import ImagesConfig
 from nanoplugins.images.plugin import Plugin
 from nanoplugins.state_sqlite.store import SqliteStateStore
@@ -114,6 +116,11 @@ class Context:
     def chosen(self, _kind: type[Any]) -> Any:
         return self._node.store
 
+    async def call_reply(self, message: Request[Any], **_: Any) -> Reply[Any]:
+        if isinstance(message, ListInstances) and self._node.instances is not None:
+            return Reply(PageInfo(total=1, revision=1), [encode_json(item) for item in self._node.instances])
+        raise NanoError(ErrorCode.UNIMPLEMENTED, f"nobody here answers {message.op}")
+
     async def publish(self, event: Event) -> None:
         self.published.append(event)
 
@@ -135,6 +142,8 @@ class Node:
         self.store = SqliteStateStore(root / "nano.db", structlog.stdlib.get_logger())
         self.tasks: list[asyncio.Task[None]] = []
         self.opened: list[Pipe] = []
+        self.instances: list[dict[str, Any]] | None = None
+        """What ``compute`` would list, or that there is no such plugin."""
         self.break_next: list[int] = []
         """Bytes after which the next streams opened here lose their link."""
         self.context = Context(self)
@@ -190,8 +199,9 @@ class Node:
             await stream.close(error)
 
     async def create(self, name: str, size_bytes: int, **fields: Any) -> ImageId:
-        made: CreatedDiskImage = await self.call(CreateDiskImage(name=name, size_bytes=size_bytes, **fields))
-        return made.id
+        made: NewDiskImage = await self.call(CreateDiskImage(name=name, size_bytes=size_bytes, **fields))
+        assert made.image is not None
+        return made.image.id
 
     async def append(self, id: ImageId, offset: int, data: bytes) -> UploadState:
         """Send ``data`` and return the answer, or raise the error that came instead."""

@@ -172,7 +172,7 @@ def test_core_learns_who_has_it(node: MakeNode, raw: bytes) -> None:
     async def main() -> None:
         async with node().running() as core, node("cell", CELL, core=core).running() as cell:
             image = await core.upload("disk", raw)
-            (subscription,) = core.subscriptions
+            (subscription,) = [each for each in core.subscriptions if each.event is CellReported]
             reports: tuple[list[str], ...] = ([image.id, new_id()], [image.id], [])
             for cached in reports:
                 await subscription.call(CellReported(report=CellReport(cached_images=cached)), cell.info)

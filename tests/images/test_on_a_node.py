@@ -91,7 +91,8 @@ async def read(node: Node, id: ImageId) -> bytes:
 def test_upload_over_real_streams_and_a_restart(tmp_path: Path, qcow2: bytes) -> None:
     async def main() -> None:
         async with running(tmp_path) as node:
-            made = await call(node, CreateDiskImage(name="debian", size_bytes=len(qcow2)))
+            made = (await call(node, CreateDiskImage(name="debian", size_bytes=len(qcow2)))).image
+            assert made is not None
             assert made.upload_path == f"/api/v2/uploads/{made.id}"
             state = await append(node, made.id, 0, qcow2[:700_000])
             assert state == UploadState(offset_bytes=700_000, size_bytes=len(qcow2))
@@ -124,7 +125,8 @@ def test_upload_over_real_streams_and_a_restart(tmp_path: Path, qcow2: bytes) ->
 def test_error_in_the_middle_of_a_stream_reaches_the_sender(tmp_path: Path, qcow2: bytes) -> None:
     async def main() -> None:
         async with running(tmp_path) as node:
-            made = await call(node, CreateDiskImage(name="debian", size_bytes=len(qcow2)))
+            made = (await call(node, CreateDiskImage(name="debian", size_bytes=len(qcow2)))).image
+            assert made is not None
             with pytest.raises(NanoError) as caught:
                 await append(node, made.id, 0, qcow2 + b"!")
             assert caught.value.code is ErrorCode.INVALID_ARGUMENT

@@ -10,14 +10,23 @@ from typing import Any
 
 import pytest
 
-from nanocore.capabilities.images import AppendUpload, DeleteDiskImage, GetDiskImage, GetUpload, ListDiskImages
+from nanocore.capabilities.images import (
+    AppendUpload,
+    DeleteDiskImage,
+    GetDiskImage,
+    GetUpload,
+    ListDiskImages,
+    UpdateDiskImage,
+    UpdateMediaImage,
+)
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, new_id
-from nanocore.model.image import ImageState
+from nanocore.model.image import DiskImage, ImageState
 from nanocore.wire import decode_json
 
 MakeNode = Callable[..., Any]
 KIB = 1024
+ONES = ListDiskImages(filter={"name": "one"})
 
 
 def sha256(data: bytes) -> str:
@@ -103,15 +112,57 @@ def test_names_that_break_a_terminal_are_refused(node: MakeNode, name: str) -> N
     asyncio.run(main())
 
 
-def test_name_is_taken_once(node: MakeNode) -> None:
+def test_the_same_name_is_the_next_version(node: MakeNode) -> None:
     async def main() -> None:
         async with node().running() as core:
-            tries = await asyncio.gather(*(core.create("one", 512) for _ in range(5)), return_exceptions=True)
-            errors = [result for result in tries if isinstance(result, NanoError)]
-            assert [error.code for error in errors] == [ErrorCode.ALREADY_EXISTS] * 4
-            (id,) = (result for result in tries if not isinstance(result, BaseException))
-            await core.call(DeleteDiskImage(id=id))
-            await core.create("one", 512)
+            ids = await asyncio.gather(*(core.create("one", 512) for _ in range(5)))
+            images = [await core.call(GetDiskImage(id=id)) for id in ids]
+            assert sorted(image.version for image in images) == [1, 2, 3, 4, 5]
+            (third,) = [image.id for image in images if image.version == 3]
+            await core.call(DeleteDiskImage(id=third))
+            assert (await core.call(GetDiskImage(id=await core.create("one", 512)))).version == 6
+            assert (await core.call(GetDiskImage(id=await core.create("two", 512)))).version == 1
+        async with node().running() as core:
+            versions = [decode_json(bytes(blob), DiskImage).version for blob in (await core.call(ONES)).blobs]
+            assert sorted(versions) == [1, 2, 4, 5, 6]
+
+    asyncio.run(main())
+
+
+def test_edit(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        async with node().running() as core:
+            image = await core.upload("one", raw, tags=["old"])
+            await core.create("two", 512)
+            changed = await core.call(UpdateDiskImage(id=image.id, description="about it", tags=["new", "fine"]))
+            assert (changed.name, changed.version, changed.description) == ("one", 1, "about it")
+            assert changed.tags == ["new", "fine"]
+            assert (await core.call(UpdateDiskImage(id=image.id))) == changed
+            renamed = await core.call(UpdateDiskImage(id=image.id, name="two"))
+            assert (renamed.name, renamed.version, renamed.tags) == ("two", 2, ["new", "fine"])
+            assert (await core.call(GetDiskImage(id=await core.create("one", 512)))).version == 1
+            await refused(core.call(UpdateDiskImage(id=image.id, name="a\nb")), ErrorCode.INVALID_ARGUMENT, "name")
+            await refused(core.call(UpdateDiskImage(id=ImageId(new_id()))), ErrorCode.NOT_FOUND)
+            await refused(core.call(UpdateMediaImage(id=image.id, name="x")), ErrorCode.NOT_FOUND, "media image")
+            assert await core.read(image.id) == raw
+
+    asyncio.run(main())
+
+
+def test_what_is_needed_is_not_deleted(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        async with node().running() as core:
+            image, other = await core.upload("one", raw), await core.upload("two", raw)
+            disk = {"image_id": image.id}
+            core.instances = [{"id": f"i{n}", "name": f"web-{n}", "disks": [disk]} for n in range(7)]
+            error = await refused(core.call(DeleteDiskImage(id=image.id)), ErrorCode.WRONG_STATE, "instance web-0")
+            assert "and 2 more" in error.message
+            shown = await core.call(GetDiskImage(id=image.id))
+            assert [use.name for use in shown.used_by] == [f"web-{n}" for n in range(7)]
+            await core.call(DeleteDiskImage(id=other.id))
+            core.instances = []
+            await core.call(DeleteDiskImage(id=image.id))
+            assert core.files() == set()
 
     asyncio.run(main())
 

@@ -1,0 +1,92 @@
+"""``nano disk-image`` and ``nano media-image``: what lists, shows and deletes comes from ``nouns``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nanocore.cli.nouns import NOUNS, noun_group, resolve
+from nanocore.cli.output import format_bytes, print_item
+from nanocore.cli.session import Session
+
+
+def image_group(name: str) -> click.Group:
+    """Return the group of ``disk-image`` or ``media-image``."""
+    made = noun_group(name)
+    for make in (_upload, _edit, _download):
+        made.add_command(make(name))
+    return made
+
+
+def disk_image_group() -> click.Group:
+    """Return ``nano disk-image``."""
+    return image_group("disk-image")
+
+
+def media_image_group() -> click.Group:
+    """Return ``nano media-image``."""
+    return image_group("media-image")
+
+
+def _upload(name: str) -> click.Command:
+    formats = "ISO 9660" if name == "media-image" else "qcow2, raw, VMDK, VDI or VHD"
+
+    @click.command("upload", help=f"Upload FILE ({formats}) and wait until its inspection has passed.")
+    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @click.option("--name", "image_name", help="Name of the image [default: the file's].")
+    @click.option("--sha256", help="Digest to check the upload against.")
+    @click.option("--description", default="", help="Free text.")
+    @click.option("--tag", "tags", multiple=True, help="Label; may be given several times.")
+    @click.pass_obj
+    def upload(session: Session, /, file: Path, image_name: str | None, sha256: str | None, **texts: object) -> None:
+        image = session.client.upload_image(
+            NOUNS[name].path,
+            file,
+            {"name": image_name or file.stem, **texts} | ({"sha256": sha256} if sha256 else {}),
+            on_progress=_progress(),
+        )
+        print_item(image, session.output)
+
+    return upload
+
+
+def _edit(name: str) -> click.Command:
+    @click.command("edit", help="Change name, description or tags.")
+    @click.argument("reference")
+    @click.option("--name", "image_name", help="New name; it becomes the newest version of that.")
+    @click.option("--description", help="Free text.")
+    @click.option("--tag", "tags", multiple=True, help="Labels instead of those it has; may be given several times.")
+    @click.pass_obj
+    def edit(
+        session: Session, reference: str, image_name: str | None, description: str | None, tags: tuple[str, ...]
+    ) -> None:
+        wanted: dict[str, Any] = {"name": image_name, "description": description, "tags": list(tags) or None}
+        body = {field: value for field, value in wanted.items() if value is not None}
+        id = resolve(session, NOUNS[name], reference)
+        print_item(session.client.request("PATCH", f"{NOUNS[name].path}/{id}", json=body), session.output)
+
+    return edit
+
+
+def _download(name: str) -> click.Command:
+    @click.command("download", help="Write the image to FILE; what is there of it already is not fetched again.")
+    @click.argument("reference")
+    @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+    @click.pass_obj
+    def download(session: Session, reference: str, file: Path) -> None:
+        id = resolve(session, NOUNS[name], reference)
+        session.client.download_image(f"{NOUNS[name].path}/{id}", file, on_progress=_progress())
+        click.echo(f"{name} {reference} written to {file}", err=True)
+
+    return download
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    def show(done: int, total: int) -> None:
+        click.echo(f"\r\x1b[K{format_bytes(done)} of {format_bytes(total)}", nl=done == total, err=True)
+
+    return show if sys.stderr.isatty() else None
