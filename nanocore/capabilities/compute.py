@@ -9,11 +9,27 @@ from nanocore.capabilities.placement import Decision
 from nanocore.contracts.health import PluginHealth
 from nanocore.contracts.listing import ListQuery, PageInfo
 from nanocore.contracts.operation import Operation
-from nanocore.ids import AddressPoolId, ComputePoolId, ImageId, InstanceId, NetworkId, NodeId, StoragePoolId
+from nanocore.ids import (
+    AddressPoolId,
+    ComputePoolId,
+    ImageId,
+    InstanceId,
+    NetworkId,
+    NodeId,
+    SecurityPolicyId,
+    StoragePoolId,
+    TemplateId,
+    VolumeId,
+)
 from nanocore.model.compute_pool import ComputePool, Usage
-from nanocore.model.instance import GIB, DiskBytes, InstanceName, MemoryBytes, Vcpus
+from nanocore.model.instance import DiskBytes, Firmware, InstanceName, MemoryBytes, Qos, Vcpus
 from nanocore.model.node import Node
-from nanocore.wire import Command, Event, Meta, Query, Result, field
+from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
+
+MAX_DATA_DISKS = 15
+MAX_NICS = 8
+MAX_MEDIA = 4
+"""What QEMU's machine types surely have the slots for."""
 
 Description = Annotated[str, Meta(description="Free text", max_length=2000)]
 Tags = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(description="Labels", max_length=50)]
@@ -47,29 +63,110 @@ class GetInstance(Query[PageInfo], frozen=True, kw_only=True):
     id: InstanceId
 
 
-class CreateInstance(Command[Operation], frozen=True, kw_only=True):
-    """Make an instance from a disk image, place it, and start it unless told not to."""
+class NewDisk(Struct, frozen=True, kw_only=True):
+    """A disk beside the boot disk: a new one of ``size_bytes``, or the free volume ``volume_id``."""
+
+    size_bytes: Annotated[DiskBytes | None, Meta(description="Size of a new, empty disk in bytes")] = None
+    name: Annotated[str, Meta(description="What it is for, in words", max_length=100)] = ""
+    is_kept: Annotated[bool, Meta(description="Keep it as a volume of its own when the instance is deleted")] = False
+    volume_id: Annotated[VolumeId | None, Meta(description="A free volume to attach instead of a new disk")] = None
+    storage_pool_id: Annotated[StoragePoolId | None, Meta(description="Storage pool of a new disk")] = None
+
+
+class NewNic(Struct, frozen=True, kw_only=True):
+    """A network card; what is not said is chosen."""
+
+    network_id: Annotated[NetworkId | None, Meta(description="Network; default: the default network")] = None
+    address: Annotated[
+        Annotated[str, Meta(max_length=45)] | None, Meta(description="Address to have; default: a free one")
+    ] = None
+    mac: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")] | None,
+        Meta(description="MAC address, such as 52:54:00:12:34:56; default: a new one"),
+    ] = None
+    security_policy_id: Annotated[
+        SecurityPolicyId | None, Meta(description="Security policy; default: everything is allowed")
+    ] = None
+
+
+class NewCloudInit(Struct, frozen=True, kw_only=True):
+    """What cloud-init in the guest is told at its first boot."""
+
+    hostname: Annotated[InstanceName | None, Meta(description="Host name; default: the instance's name")] = None
+    username: Annotated[
+        Annotated[str, Meta(pattern="^[a-z_][a-z0-9_-]{0,31}$")] | None,
+        Meta(description="User to make, who may become root; default: the image's own"),
+    ] = None
+    ssh_keys: Annotated[
+        list[Annotated[str, Meta(max_length=8192)]],
+        Meta(description="Public keys that may log in, as in authorized_keys", max_length=50),
+    ] = field(default_factory=list)
+    password: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="Password of the user; kept as its hash only, and never shown again"),
+    ] = None
+    user_data: Annotated[
+        Annotated[str, Meta(max_length=65536)] | None,
+        Meta(description="More user-data: #cloud-config, a script or any other part that cloud-init takes"),
+    ] = None
+
+
+class InstanceValues(Struct, frozen=True, kw_only=True):
+    """Everything but the name that a new instance can be told; what is not said is the template's, or chosen."""
+
+    image_id: Annotated[
+        ImageId | None, Meta(description="Disk image to clone the boot disk from; default: a blank boot disk")
+    ] = None
+    vcpus: Annotated[Vcpus | None, Meta(description="Virtual processors; default: 1")] = None
+    memory_bytes: Annotated[
+        MemoryBytes | None, Meta(description="Memory in bytes, a multiple of 1 MiB; default: 1 GiB")
+    ] = None
+    disk_size_bytes: Annotated[
+        DiskBytes | None,
+        Meta(description="Size of the boot disk; default and least: the image's virtual size; needed without image"),
+    ] = None
+    disks: Annotated[
+        Annotated[list[NewDisk], Meta(max_length=MAX_DATA_DISKS)] | None, Meta(description="Disks beside the boot disk")
+    ] = None
+    network_id: Annotated[
+        NetworkId | None, Meta(description="Network of the only network card; default: the default network")
+    ] = None
+    nics: Annotated[
+        Annotated[list[NewNic], Meta(max_length=MAX_NICS)] | None,
+        Meta(description="Network cards, instead of `network_id`; an empty list for none"),
+    ] = None
+    media_image_ids: Annotated[
+        Annotated[list[ImageId], Meta(max_length=MAX_MEDIA)] | None,
+        Meta(description="Media images to insert; with a blank boot disk it boots from them"),
+    ] = None
+    firmware: Annotated[Firmware | None, Meta(description="What it boots with; default: bios")] = None
+    has_tpm: Annotated[bool | None, Meta(description="Give it a TPM 2.0; default: false")] = None
+    qos: Annotated[Qos | None, Meta(description="Limits")] = None
+    cloud_init: Annotated[NewCloudInit | None, Meta(description="What the first boot is told")] = None
+    compute_pool_id: Annotated[ComputePoolId | None, Meta(description="Compute pool; default: the pool `default`")] = (
+        None
+    )
+    node_id: Annotated[NodeId | None, Meta(description="Cell to run on; default: placement chooses")] = None
+    storage_pool_id: Annotated[
+        StoragePoolId | None, Meta(description="Storage pool of all new disks that do not say one")
+    ] = None
+    description: Description | None = None
+    tags: Tags | None = None
+    autostart: Annotated[bool | None, Meta(description="Start again whenever its cell starts; default: false")] = None
+    protected: Annotated[bool | None, Meta(description="Refuse to delete it while set; default: false")] = None
+    is_started: Annotated[bool | None, Meta(description="Start it once it is made; default: true")] = None
+
+
+class CreateInstance(InstanceValues, Command[Operation], frozen=True, kw_only=True):
+    """Make an instance, blank or cloned from a disk image, place it, and start it unless told not to."""
 
     op: ClassVar[str] = "compute.create_instance"
     permission: ClassVar[str | None] = "instance.create"
 
     name: InstanceName
-    image_id: Annotated[ImageId, Meta(description="Disk image to clone the boot disk from")]
-    vcpus: Vcpus = 1
-    memory_bytes: MemoryBytes = 1 * GIB
-    disk_size_bytes: Annotated[
-        DiskBytes | None, Meta(description="Size of the boot disk; default and least: the image's virtual size")
+    template_id: Annotated[
+        TemplateId | None, Meta(description="Template to take from what this request does not say")
     ] = None
-    compute_pool_id: Annotated[ComputePoolId | None, Meta(description="Compute pool; default: the pool `default`")] = (
-        None
-    )
-    node_id: Annotated[NodeId | None, Meta(description="Cell to run on; default: placement chooses")] = None
-    network_id: Annotated[NetworkId | None, Meta(description="Network; default: the default network")] = None
-    description: Description = ""
-    tags: Tags = field(default_factory=list)
-    autostart: Annotated[bool, Meta(description="Start again whenever its cell starts")] = False
-    protected: Annotated[bool, Meta(description="Refuse to delete it while set")] = False
-    is_started: Annotated[bool, Meta(description="Start it once it is made")] = True
     idempotency_key: Annotated[str | None, Meta(description="Set from the Idempotency-Key header")] = None
 
 

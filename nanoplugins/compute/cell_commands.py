@@ -8,6 +8,7 @@ from nanocore.capabilities.hypervisor import (
     ChangePower,
     DefineDisk,
     DefineGuest,
+    DefineMedia,
     DefineNic,
     DeleteGuest,
     Observed,
@@ -19,9 +20,11 @@ from nanocore.capabilities.storage import CreateVolume, DeleteVolume
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, NetworkId, NodeId, StepKey, VolumeId
-from nanocore.model.image import DiskImage
 from nanocore.model.instance import DiskRecord, InstanceRecord, NicRecord
+from nanocore.wire import structs
+from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cells
+from nanoplugins.compute.composing import SourceImage
 
 UNREACHED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_OUTCOME})
 
@@ -46,7 +49,9 @@ class CellCommands:
                 raise
             self._context.log.warning("compute.left_to_reconciliation", node=node_id, error=str(error))
 
-    async def allocate(self, record: InstanceRecord, nic: NicRecord, network_id: NetworkId | None) -> Allocation:
+    async def allocate(
+        self, record: InstanceRecord, nic: NicRecord, network_id: NetworkId | None, address: str | None = None
+    ) -> Allocation:
         """Have one address for a network card; the same card gets the same answer."""
         return await self._context.call(
             AllocateAddress(
@@ -56,8 +61,19 @@ class CellCommands:
                 instance_id=record.id,
                 name=record.name,
                 security_policy_id=nic.security_policy_id,
+                address=address,
             )
         )
+
+    async def allocate_for(self, record: InstanceRecord, nic: NicRecord, board: Board) -> NicRecord:
+        """Return a new network card with its network and addresses, as they are kept.
+
+        Before it has any, ``addresses`` holds the one that its user asked for.
+        """
+        wanted = nic.addresses[0] if nic.addresses else None
+        allocation = await self.allocate(record, nic, nic.network_id or None, wanted)
+        board.network_names[allocation.network.id] = allocation.network.name
+        return structs.replace(nic, network_id=allocation.network.id, addresses=allocation.addresses)
 
     async def ensure_port(self, record: InstanceRecord, nic: NicRecord, key: StepKey) -> None:
         """Have a network card's bridge and its DHCP entry on the instance's cell."""
@@ -69,10 +85,10 @@ class CellCommands:
         """Remove a network card's port."""
         await self._context.call(DeletePort(step_key=key, nic_id=nic_id), dst=node_id)
 
-    async def ensure_cached(self, node_id: NodeId, image: DiskImage, key: StepKey) -> None:
+    async def ensure_cached(self, node_id: NodeId, image: SourceImage, key: StepKey) -> None:
         """Have an image in the cell's cache."""
         message = EnsureCached(
-            step_key=key, id=image.id, format=image.format, size_bytes=image.size_bytes, sha256=image.sha256 or ""
+            step_key=key, id=image.id, format=image.format, size_bytes=image.size_bytes, sha256=image.sha256
         )
         await self._context.call(message, dst=node_id)
 
@@ -100,7 +116,11 @@ class CellCommands:
             vcpus=record.vcpus,
             memory_bytes=record.memory_bytes,
             disks=[DefineDisk(volume_id=disk.volume_id, is_boot=disk.is_boot) for disk in record.disks],
-            nics=[DefineNic(id=nic.id, mac=nic.mac, network_id=nic.network_id) for nic in record.nics],
+            nics=[define_nic(nic) for nic in record.nics],
+            media=[DefineMedia(slot=drive.slot, media_image_id=drive.media_image_id) for drive in record.media],
+            firmware=record.firmware,
+            has_tpm=record.has_tpm,
+            qos=record.qos,
         )
         await self._context.call(message, dst=node_of(record))
 
@@ -111,6 +131,11 @@ class CellCommands:
     async def change_power(self, record: InstanceRecord, action: PowerAction, key: StepKey) -> Observed:
         """Do one power action and return what is seen afterwards."""
         return await self._context.call(ChangePower(step_key=key, id=record.id, action=action), dst=node_of(record))
+
+
+def define_nic(nic: NicRecord) -> DefineNic:
+    """Return a network card as a cell is told of it."""
+    return DefineNic(id=nic.id, mac=nic.mac, network_id=nic.network_id)
 
 
 def node_of(record: InstanceRecord) -> NodeId:

@@ -12,12 +12,12 @@ from nanocore.contracts.operation import Step, StepContext
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import NetworkId, NodeId
-from nanocore.model.image import DiskImage
+from nanocore.ids import NodeId
 from nanocore.model.instance import DesiredState, InstanceRecord
-from nanocore.wire import Struct, structs
+from nanocore.wire import Struct, field, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
+from nanoplugins.compute.composing import SourceImage
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.records import (
     DECISIONS,
@@ -29,19 +29,21 @@ from nanoplugins.compute.records import (
     get_instance,
 )
 
+VOLUMES_SECONDS = 600
+
 
 class CreateInput(Struct, frozen=True, kw_only=True):
     """Everything that was decided when the request was accepted."""
 
     record: InstanceRecord
-    image: DiskImage
-    network_id: NetworkId | None = None
+    images: list[SourceImage] = field(default_factory=list)
+    """What has to be on the cell: the boot disk's image and the media."""
     node_id: NodeId | None = None
     is_started: bool = True
 
 
 class CreateWorkflow:
-    """Record and place, address, image, port, volume, guest, start."""
+    """Record and place, addresses, images, ports, volumes, guest, start."""
 
     kind = "instance.create"
     input = CreateInput
@@ -72,7 +74,7 @@ class CreateWorkflow:
             Step("allocate_address", run.allocate, run.release),
             Step("cache_image", run.cache_image, timeout_seconds=3600),
             Step("create_port", run.create_port, run.delete_port),
-            Step("create_volume", run.create_volume, run.delete_volume, timeout_seconds=180),
+            Step("create_volume", run.create_volume, run.delete_volume, timeout_seconds=VOLUMES_SECONDS),
             Step("define", run.define, run.delete_guest),
         ]
         if input.is_started:
@@ -116,7 +118,8 @@ class _Create:
                 if error.code is ErrorCode.CONFLICT:
                     raise name_taken(record.name) from error
                 raise
-        self._board.image_names[self._input.image.id] = self._input.image.name
+        for image in self._input.images:
+            self._board.image_names[image.id] = image.name
         self._board.refresh_instance(record.id)
         return {"node_id": placed.node_id}
 
@@ -131,43 +134,43 @@ class _Create:
             self._board.refresh_node(entry.value.node_id)
 
     async def allocate(self, _step: StepContext) -> dict[str, Any]:
-        """Get an address for the network card."""
-        nic = self._record.nics[0]
-        allocation = await self._cell.allocate(self._record, nic, self._input.network_id)
-        wanted = structs.replace(nic, network_id=allocation.network.id, addresses=allocation.addresses)
-        await change_instance(self._board.store, self._id, lambda record: structs.replace(record, nics=[wanted]))
-        self._board.network_names[allocation.network.id] = allocation.network.name
+        """Get an address for every network card."""
+        record = self._record
+        nics = [await self._cell.allocate_for(record, nic, self._board) for nic in record.nics]
+        await change_instance(self._board.store, self._id, lambda now: structs.replace(now, nics=nics))
         self._board.refresh_instance(self._id)
-        return {"addresses": allocation.addresses}
+        return {"addresses": [address for nic in nics for address in nic.addresses]}
 
     async def release(self, _step: StepContext) -> None:
-        """Give the address back."""
-        await self._context.call(ReleaseAddress(nic_id=self._input.record.nics[0].id))
+        """Give the addresses back."""
+        for nic in self._input.record.nics:
+            await self._context.call(ReleaseAddress(nic_id=nic.id))
 
     async def cache_image(self, step: StepContext) -> None:
-        """Have the image on the cell."""
-        await self._cell.ensure_cached(node_of(self._record), self._input.image, step.key)
+        """Have the images on the cell."""
+        for image in self._input.images:
+            await self._cell.ensure_cached(node_of(self._record), image, step.key)
 
     async def create_port(self, step: StepContext) -> None:
-        """Make network and port on the cell."""
+        """Make networks and ports on the cell."""
         record = self._record
         for nic in record.nics:
             await self._cell.ensure_port(record, nic, step.key)
 
     async def delete_port(self, step: StepContext) -> None:
-        """Remove the port."""
+        """Remove the ports."""
         record = self._record
         for nic in record.nics:
             await self._remove(record, self._cell.delete_port(node_of(record), nic.id, step.key))
 
     async def create_volume(self, step: StepContext) -> None:
-        """Clone the boot disk."""
+        """Make the disks, one after the other: each costs the same disk's time."""
         record = self._record
         for disk in record.disks:
             await self._cell.create_volume(node_of(record), disk, step.key)
 
     async def delete_volume(self, step: StepContext) -> None:
-        """Remove the boot disk."""
+        """Remove the disks."""
         record = self._record
         for disk in record.disks:
             await self._remove(record, self._cell.delete_volume(node_of(record), disk.volume_id, step.key))

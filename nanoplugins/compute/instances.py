@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 from nanocore.capabilities.compute import (
     ActOnInstance,
     CreateInstance,
@@ -13,8 +11,6 @@ from nanocore.capabilities.compute import (
     ListInstances,
     UpdateInstance,
 )
-from nanocore.capabilities.images import GetDiskImage
-from nanocore.capabilities.network import GetNetwork
 from nanocore.capabilities.placement import Decision
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.handler import Call, Handler, Reply
@@ -23,25 +19,20 @@ from nanocore.contracts.operation import Operation
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Delete, Put
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ComputePoolId, InstanceId, NetworkId, VolumeId, new_id, parse_id
-from nanocore.model.image import DiskImage, ImageState
+from nanocore.ids import InstanceId
 from nanocore.model.instance import (
-    MIB,
     DesiredState,
-    DiskRecord,
     InstanceAction,
-    InstanceRecord,
-    NicRecord,
     ObservedState,
 )
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
+from nanoplugins.compute.composing import Composer, values_of
 from nanoplugins.compute.create import CreateInput, name_taken
 from nanoplugins.compute.delete import DeleteInput
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.power import POWER_ACTIONS, PowerInput, power_kind
 from nanoplugins.compute.records import (
-    COMPUTE_POOL_NAMES,
     DECISIONS,
     INSTANCE_NAMES,
     INSTANCES,
@@ -51,6 +42,7 @@ from nanoplugins.compute.records import (
 from nanoplugins.compute.views import observe, refuse
 
 APPEAR_SECONDS = 2.0
+CREATE = "instance.create"
 
 
 class Instances:
@@ -60,6 +52,7 @@ class Instances:
         self._context = context
         self._board = board
         self._placing = placing
+        self._composer = Composer(context, board)
 
     def handlers(self) -> list[Handler]:
         """Return one handler a message."""
@@ -87,96 +80,28 @@ class Instances:
         return entry.value
 
     async def _create(self, message: CreateInstance, call: Call) -> Operation:
-        if message.memory_bytes % MIB:
-            raise NanoError(
-                ErrorCode.INVALID_ARGUMENT,
-                f"memory_bytes must be a multiple of {MIB} (1 MiB), got {message.memory_bytes}",
-                field="memory_bytes",
-            )
         repeated = self._context.operations.find_repeated(
-            "instance.create", requested_by=call.actor, idempotency_key=message.idempotency_key
+            CREATE, requested_by=call.actor, idempotency_key=message.idempotency_key
         )
         if repeated is not None:
             return repeated
-        image = await self._usable_image(message)
-        if message.network_id is not None:
-            await self._context.call(GetNetwork(id=message.network_id))
-        record = self._new_record(message, image, call)
+        composed = await self._composer.compose(message.name, values_of(message), call)
         if self._board.store.get(INSTANCE_NAMES, message.name) is not None:
             raise name_taken(message.name)
-        self._placing.decide(record, message.node_id)
+        self._placing.decide(composed.record, message.node_id)
         operation = await self._context.operations.run(
-            "instance.create",
+            CREATE,
             CreateInput(
-                record=record,
-                image=image,
-                network_id=message.network_id,
+                record=composed.record,
+                images=composed.images,
                 node_id=message.node_id,
-                is_started=message.is_started,
+                is_started=composed.record.desired is DesiredState.RUNNING,
             ),
             requested_by=call.actor,
             idempotency_key=message.idempotency_key,
         )
         await self._wait_until_listed(operation)
         return operation
-
-    async def _usable_image(self, message: CreateInstance) -> DiskImage:
-        parse_id(message.image_id, field="image_id")
-        try:
-            image = await self._context.call(GetDiskImage(id=message.image_id))
-        except NanoError as error:
-            if error.code is ErrorCode.NOT_FOUND:
-                raise NanoError(
-                    ErrorCode.INVALID_ARGUMENT, f"there is no disk image with id {message.image_id}", field="image_id"
-                ) from error
-            raise
-        if image.state is not ImageState.READY:
-            raise NanoError(
-                ErrorCode.WRONG_STATE,
-                f"disk image {image.name} is {image.state.value}; wait until it is ready",
-                field="image_id",
-            )
-        if message.disk_size_bytes is not None and message.disk_size_bytes < image.virtual_size_bytes:
-            raise NanoError(
-                ErrorCode.INVALID_ARGUMENT,
-                f"disk_size_bytes must be at least the image's {image.virtual_size_bytes} bytes",
-                field="disk_size_bytes",
-            )
-        return image
-
-    def _new_record(self, message: CreateInstance, image: DiskImage, call: Call) -> InstanceRecord:
-        size = message.disk_size_bytes or image.virtual_size_bytes
-        return InstanceRecord(
-            id=InstanceId(new_id()),
-            name=message.name,
-            description=message.description,
-            desired=DesiredState.RUNNING if message.is_started else DesiredState.STOPPED,
-            compute_pool_id=message.compute_pool_id or self._default_pool(),
-            vcpus=message.vcpus,
-            memory_bytes=message.memory_bytes,
-            disks=[
-                DiskRecord(
-                    volume_id=VolumeId(new_id()), size_bytes=-(-size // 512) * 512, is_boot=True, image_id=image.id
-                )
-            ],
-            nics=[NicRecord(id=new_id(), mac=_new_mac(), network_id=NetworkId(""))],
-            image_id=image.id,
-            tags=message.tags,
-            autostart=message.autostart,
-            protected=message.protected,
-            owner="" if call.actor is None else call.actor.username,
-            created_at=self._context.clock.now(),
-        )
-
-    def _default_pool(self) -> ComputePoolId:
-        entry = self._board.store.get(COMPUTE_POOL_NAMES, "default")
-        if entry is None:
-            raise NanoError(
-                ErrorCode.INVALID_ARGUMENT,
-                "there is no compute pool named default; say which compute_pool_id to use",
-                field="compute_pool_id",
-            )
-        return ComputePoolId(entry.value.id)
 
     async def _wait_until_listed(self, operation: Operation) -> None:
         """Let the record appear before the operation is answered with, so that a client can read it at once."""
@@ -267,8 +192,3 @@ class Instances:
 
 def _resource(message: GetInstance) -> ResourceRef:
     return ResourceRef(kind="instance", id=message.id)
-
-
-def _new_mac() -> str:
-    """Return a random address in the range that QEMU's guests use."""
-    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))

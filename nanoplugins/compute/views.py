@@ -13,13 +13,19 @@ from nanocore.model.instance import (
     AllowedAction,
     DesiredState,
     Disk,
+    DiskRecord,
+    GuestFacts,
     ImageRef,
     Instance,
     InstanceAction,
     InstanceRecord,
     InstanceState,
+    MediaDrive,
+    MediaRecord,
     Nic,
+    NicRecord,
     ObservedState,
+    Readiness,
 )
 from nanocore.model.node import Node, NodeState
 from nanocore.wire import structs
@@ -94,6 +100,7 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
     """Return what the API shows of an instance."""
     observed, reason = observe(record, facts.cell)
     cell = facts.cell
+    guest = None if cell is None or observed is ObservedState.UNKNOWN else cell.guests.get(record.id)
     usage = None if cell is None or observed not in ACTIVE else cell.report.usage.get(record.id)
     return Instance(
         id=record.id,
@@ -107,31 +114,19 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         zone="default" if cell is None else cell.info.zone,
         vcpus=record.vcpus,
         memory_bytes=record.memory_bytes,
-        disks=[
-            Disk(
-                id=disk.volume_id,
-                name=disk.name,
-                size_bytes=disk.size_bytes,
-                storage_pool_id=disk.storage_pool_id,
-                is_boot=disk.is_boot,
-                is_kept=disk.is_kept,
-                image_id=disk.image_id,
-            )
-            for disk in record.disks
-        ],
-        nics=[
-            Nic(
-                id=nic.id,
-                mac=nic.mac,
-                network_id=nic.network_id,
-                network=facts.networks.get(nic.network_id, ""),
-                addresses=nic.addresses,
-            )
-            for nic in record.nics
-        ],
+        disks=[_disk_view(disk) for disk in record.disks],
+        nics=[_nic_view(nic, facts) for nic in record.nics],
         image=None
         if record.image_id is None
         else ImageRef(id=record.image_id, name=facts.images.get(record.image_id, "")),
+        media=[_media_view(drive, facts) for drive in record.media],
+        firmware=record.firmware,
+        has_tpm=record.has_tpm,
+        qos=record.qos,
+        has_cloud_init=record.cloud_init is not None,
+        limits_unsupported=[] if guest is None else guest.limits_unsupported,
+        ready=(None if guest is None else guest.ready) or Readiness(),
+        guest=(None if guest is None else guest.guest) or GuestFacts(),
         tags=record.tags,
         autostart=record.autostart,
         protected=record.protected,
@@ -143,6 +138,34 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         started_at=facts.started_at if observed in ACTIVE else None,
         allowed_actions=allowed_actions(record, observed, reason, facts.operation_kind),
     )
+
+
+def _disk_view(disk: DiskRecord) -> Disk:
+    return Disk(
+        id=disk.volume_id,
+        name=disk.name,
+        size_bytes=disk.size_bytes,
+        storage_pool_id=disk.storage_pool_id,
+        is_boot=disk.is_boot,
+        is_kept=disk.is_kept,
+        image_id=disk.image_id,
+    )
+
+
+def _nic_view(nic: NicRecord, facts: InstanceFacts) -> Nic:
+    return Nic(
+        id=nic.id,
+        mac=nic.mac,
+        network_id=nic.network_id,
+        network=facts.networks.get(nic.network_id, ""),
+        addresses=nic.addresses,
+        security_policy_id=nic.security_policy_id,
+    )
+
+
+def _media_view(drive: MediaRecord, facts: InstanceFacts) -> MediaDrive:
+    id = drive.media_image_id
+    return MediaDrive(slot=drive.slot, media_image_id=id, media_image=None if id is None else facts.images.get(id))
 
 
 def cell_usage(cell: Cell, records: Iterable[InstanceRecord]) -> Usage:

@@ -194,9 +194,16 @@ def _members(kind: Any) -> tuple[list[Any], bool]:  # noqa: ANN401  a type expre
     return [member for member in members if member not in (type(None), UnsetType)], type(None) in members
 
 
+def _inner_path(path: str, name: Any) -> str:  # noqa: ANN401  a field's name or a list's index
+    """Return the path of a part: ``disks[1].size_bytes``."""
+    if isinstance(name, int):
+        return f"{path}[{name}]"
+    return f"{path}.{name}" if path and name != "_schema" else path or str(name)
+
+
 def _flatten(messages: Any, path: str, into: dict[str, list[str]]) -> None:  # noqa: ANN401  marshmallow's nesting
     if isinstance(messages, dict):
         for name, inner in messages.items():
-            _flatten(inner, f"{path}.{name}" if path and name != "_schema" else path or str(name), into)
+            _flatten(inner, _inner_path(path, name), into)
     else:
         into.setdefault(path, []).extend(str(message) for message in messages)

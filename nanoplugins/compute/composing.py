@@ -1,0 +1,319 @@
+"""From what a user asks for to a whole instance record: every check before anything is changed."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from typing import TypeVar
+
+from nanocore.capabilities.compute import InstanceValues, NewCloudInit, NewDisk, NewNic
+from nanocore.capabilities.images import GetDiskImage
+from nanocore.capabilities.network import GetNetwork
+from nanocore.capabilities.network_api import GetSecurityPolicy
+from nanocore.contracts.handler import Call
+from nanocore.contracts.plugin import PluginContext
+from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import (
+    ComputePoolId,
+    ImageId,
+    InstanceId,
+    NetworkId,
+    SecurityPolicyId,
+    TemplateId,
+    VolumeId,
+    new_id,
+    parse_id,
+)
+from nanocore.model.image import DiskImage, ImageState
+from nanocore.model.instance import (
+    GIB,
+    MIB,
+    CloudInit,
+    DesiredState,
+    DiskRecord,
+    Firmware,
+    InstanceRecord,
+    MediaRecord,
+    NicRecord,
+    Qos,
+)
+from nanocore.wire import Struct
+from nanoplugins.compute.board import Board
+from nanoplugins.compute.field_errors import FieldErrors
+from nanoplugins.compute.passwords import hash_password
+from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
+
+SECTOR_BYTES = 512
+MULTICAST_BIT = 0x01
+T = TypeVar("T")
+
+
+class SourceImage(Struct, frozen=True, kw_only=True):
+    """What a workflow has to know of an image, kept in its input: the image may be renamed meanwhile."""
+
+    id: ImageId
+    name: str
+    format: str
+    size_bytes: int
+    virtual_size_bytes: int = 0
+    sha256: str = ""
+
+
+class Composed(Struct, frozen=True, kw_only=True):
+    """A record that was checked, and what its making needs beside it."""
+
+    record: InstanceRecord
+    images: list[SourceImage]
+    """Every image that has to be on the cell: the boot disk's and the media."""
+
+
+class Composer:
+    """Checks everything that can be checked before a cell is chosen."""
+
+    def __init__(self, context: PluginContext, board: Board) -> None:
+        self._context = context
+        self._board = board
+
+    async def compose(
+        self, name: str, values: InstanceValues, call: Call, template_id: TemplateId | None = None
+    ) -> Composed:
+        """Return the whole record; raise ``invalid_argument`` with every wrong field at once."""
+        errors = FieldErrors()
+        memory_bytes = _or(values.memory_bytes, 1 * GIB)
+        if memory_bytes % MIB:
+            errors.add("memory_bytes", f"must be a multiple of {MIB} (1 MiB), got {memory_bytes}")
+        image = await self._image(values.image_id, "image_id", errors)
+        media = [
+            await self._image(id, f"media_image_ids[{index}]", errors)
+            for index, id in enumerate(values.media_image_ids or [])
+        ]
+        boot = _boot_disk(values, image, errors)
+        data = [
+            self._data_disk(values, disk, f"disks[{index}]", errors) for index, disk in enumerate(values.disks or [])
+        ]
+        nics = await self._nics(values, errors)
+        cloud_init = compose_cloud_init(values.cloud_init, errors)
+        errors.check()
+        return Composed(
+            record=InstanceRecord(
+                id=InstanceId(new_id()),
+                name=name,
+                description=_or(values.description, ""),
+                desired=DesiredState.STOPPED if values.is_started is False else DesiredState.RUNNING,
+                compute_pool_id=values.compute_pool_id or self._default_pool(),
+                vcpus=_or(values.vcpus, 1),
+                memory_bytes=memory_bytes,
+                disks=[boot, *data],
+                nics=nics,
+                image_id=None if image is None else image.id,
+                template_id=template_id,
+                # One empty drive at least: drives can't be added to a running guest.
+                media=[
+                    MediaRecord(slot=slot, media_image_id=None if found is None else found.id)
+                    for slot, found in enumerate(media or [None])
+                ],
+                firmware=_or(values.firmware, Firmware.BIOS),
+                has_tpm=bool(values.has_tpm),
+                qos=_or(values.qos, Qos()),
+                cloud_init=cloud_init,
+                tags=_or(values.tags, []),
+                autostart=bool(values.autostart),
+                protected=bool(values.protected),
+                owner="" if call.actor is None else call.actor.username,
+                created_at=self._context.clock.now(),
+            ),
+            images=[found for found in (image, *media) if found is not None],
+        )
+
+    async def _image(self, id: ImageId | None, field: str, errors: FieldErrors) -> SourceImage | None:
+        if id is None:
+            return None
+        try:
+            image = await self._context.call(GetDiskImage(id=ImageId(parse_id(id, field=field))))
+        except NanoError as error:
+            if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.INVALID_ARGUMENT):
+                raise
+            is_missing = error.code is ErrorCode.NOT_FOUND
+            errors.add(field, f"there is no disk image with id {id[:80]}" if is_missing else error.message)
+            return None
+        return source_image(image, field)
+
+    def _data_disk(self, values: InstanceValues, disk: NewDisk, field: str, errors: FieldErrors) -> DiskRecord:
+        if disk.volume_id is not None:
+            errors.add(f"{field}.volume_id", f"there is no free volume with id {disk.volume_id[:80]}")
+        elif disk.size_bytes is None:
+            errors.add(f"{field}.size_bytes", "say how large the disk is to be")
+        return DiskRecord(
+            volume_id=VolumeId(new_id()),
+            name=disk.name,
+            size_bytes=whole_sectors(disk.size_bytes or 0),
+            storage_pool_id=disk.storage_pool_id or values.storage_pool_id,
+            is_kept=disk.is_kept,
+        )
+
+    async def _nics(self, values: InstanceValues, errors: FieldErrors) -> list[NicRecord]:
+        if values.nics is not None and values.network_id is not None:
+            errors.add("network_id", "give either network_id or nics, not both")
+        wanted = values.nics if values.nics is not None else [NewNic(network_id=values.network_id)]
+        is_short = values.nics is None
+        made = []
+        for index, nic in enumerate(wanted):
+            field = "" if is_short else f"nics[{index}]."
+            made.append(await self.nic(nic, field, errors))
+        given = [nic.mac for nic in wanted if nic.mac is not None]
+        for index, nic in enumerate(wanted):
+            if nic.mac is not None and given.count(nic.mac) > 1:
+                errors.add(f"nics[{index}].mac", f"{nic.mac} is given more than once")
+        return made
+
+    async def nic(self, nic: NewNic, field: str, errors: FieldErrors) -> NicRecord:
+        """Return a network card that was checked; ``field`` is the path before its fields' names."""
+        if nic.network_id is not None:
+            try:
+                await self._context.call(GetNetwork(id=NetworkId(parse_id(nic.network_id, field="network_id"))))
+            except NanoError as error:
+                if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.INVALID_ARGUMENT):
+                    raise
+                is_missing = error.code is ErrorCode.NOT_FOUND
+                text = f"there is no network with id {nic.network_id[:80]}" if is_missing else error.message
+                errors.add(f"{field}network_id", text)
+        if nic.mac is not None:
+            self._check_mac(nic.mac, f"{field}mac", errors)
+        if nic.address is not None and not _is_ipv4(nic.address):
+            errors.add(f"{field}address", f"must be an IPv4 address of the network, got {nic.address[:45]!r}")
+        await self.check_policy(nic.security_policy_id, f"{field}security_policy_id", errors)
+        return NicRecord(
+            id=new_id(),
+            mac=nic.mac or self.new_mac(),
+            network_id=NetworkId(nic.network_id or ""),
+            addresses=[] if nic.address is None else [nic.address],
+            security_policy_id=nic.security_policy_id,
+        )
+
+    async def check_policy(self, id: SecurityPolicyId | None, field: str, errors: FieldErrors) -> None:
+        """Note an unknown security policy."""
+        if id is None:
+            return
+        try:
+            await self._context.call(GetSecurityPolicy(id=id))
+        except NanoError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                raise
+            errors.add(field, f"there is no security policy with id {id[:80]}")
+
+    def new_mac(self) -> str:
+        """Return a random address in the range that QEMU's guests use, which no instance has."""
+        taken = self._macs()
+        while True:
+            mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+            if mac not in taken:
+                return mac
+
+    def _check_mac(self, mac: str, field: str, errors: FieldErrors) -> None:
+        if int(mac[:2], 16) & MULTICAST_BIT or mac == "00:00:00:00:00:00":
+            errors.add(field, f"{mac} is no address of a single card: its first byte must be even, and not all be zero")
+        elif mac in self._macs():
+            errors.add(field, f"{mac} belongs to another instance's network card; leave it out to get a new one")
+
+    def _macs(self) -> set[str]:
+        return {nic.mac for entry in self._board.store.list(INSTANCES) for nic in entry.value.nics}
+
+    def _default_pool(self) -> ComputePoolId:
+        entry = self._board.store.get(COMPUTE_POOL_NAMES, "default")
+        if entry is None:
+            raise NanoError(
+                ErrorCode.INVALID_ARGUMENT,
+                "there is no compute pool named default; say which compute_pool_id to use",
+                field="compute_pool_id",
+            )
+        return ComputePoolId(entry.value.id)
+
+
+def source_image(image: DiskImage, field: str) -> SourceImage:
+    """Return what a workflow keeps of ``image``; raise ``wrong_state`` unless it can be used."""
+    if image.state is not ImageState.READY:
+        raise NanoError(
+            ErrorCode.WRONG_STATE,
+            f"image {image.name} is {image.state.value}; wait until it is ready",
+            field=field,
+        )
+    return SourceImage(
+        id=image.id,
+        name=image.name,
+        format=image.format,
+        size_bytes=image.size_bytes,
+        virtual_size_bytes=image.virtual_size_bytes,
+        sha256=image.sha256 or "",
+    )
+
+
+def whole_sectors(size_bytes: int) -> int:
+    """Return the size rounded up to whole sectors: QEMU has no others."""
+    return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
+
+
+def compose_cloud_init(values: NewCloudInit | None, errors: FieldErrors) -> CloudInit | None:
+    """Return what is kept of first-boot settings: of a password its hash only."""
+    if values is None:
+        return None
+    for index, key in enumerate(values.ssh_keys):
+        if not _is_public_key(key):
+            errors.add(
+                f"cloud_init.ssh_keys[{index}]",
+                "must be one public key as in authorized_keys, such as `ssh-ed25519 AAAA… you@home`",
+            )
+    return CloudInit(
+        hostname=values.hostname,
+        username=values.username,
+        ssh_keys=[key.strip() for key in values.ssh_keys],
+        password_hash=None if values.password is None else hash_password(values.password),
+        user_data=values.user_data,
+    )
+
+
+def _boot_disk(values: InstanceValues, image: SourceImage | None, errors: FieldErrors) -> DiskRecord:
+    size = values.disk_size_bytes
+    if image is None and values.image_id is None and size is None:
+        errors.add("disk_size_bytes", "say how large the blank boot disk is to be, or which image_id to clone it from")
+    if image is not None and size is not None and size < image.virtual_size_bytes:
+        errors.add("disk_size_bytes", f"must be at least the image's {image.virtual_size_bytes} bytes")
+    return DiskRecord(
+        volume_id=VolumeId(new_id()),
+        size_bytes=whole_sectors(size or (0 if image is None else image.virtual_size_bytes)),
+        storage_pool_id=values.storage_pool_id,
+        is_boot=True,
+        image_id=None if image is None else image.id,
+    )
+
+
+def _is_public_key(text: str) -> bool:
+    words = text.strip().split()
+    has_kind = any(word.startswith(("ssh-", "ecdsa-", "sk-")) for word in words)
+    return has_kind and "\n" not in text.strip() and "PRIVATE KEY" not in text
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def merge_values(values: InstanceValues, template: InstanceValues) -> InstanceValues:
+    """Return ``values`` with what they do not say taken from ``template``."""
+    said = {name for name in InstanceValues.__struct_fields__ if getattr(values, name) is not None}
+    # One way to say where the network cards go replaces the other.
+    if said & {"network_id", "nics"}:
+        said |= {"network_id", "nics"}
+    taken = {name: getattr(values if name in said else template, name) for name in InstanceValues.__struct_fields__}
+    return InstanceValues(**taken)
+
+
+def values_of(message: Struct) -> InstanceValues:
+    """Return the values alone, without the name and the rest of a request."""
+    return InstanceValues(**{name: getattr(message, name) for name in InstanceValues.__struct_fields__})
