@@ -13,6 +13,7 @@ import pytest
 from nanocore.testing.kernel_process import KernelProcess, wait_until
 from nanocore.testing.libvirtd import PrivateLibvirtd, private_libvirtd
 from nanoplugins.quickstart import demo_image as demo_image_module
+from tests.system import debian_image as debian_image_module
 from tests.system import real
 from tests.system.acts import remove_instances
 
@@ -63,6 +64,16 @@ def demo_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fresh = tmp_path_factory.mktemp("demo") / "demo.qcow2"
         demo_image_module.build(fresh, print)
         shutil.move(fresh, cached)
+    return cached
+
+
+@pytest.fixture(scope="session")
+def debian_image() -> Path:
+    """A Debian with cloud-init, SSH and QEMU's guest agent; made once, kept in ``.cache``."""
+    cached = Path(__file__).parents[1] / ".cache" / "debian.qcow2"
+    if not cached.exists():
+        cached.parent.mkdir(exist_ok=True)
+        debian_image_module.build(cached)
     return cached
 
 
