@@ -15,7 +15,8 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,12 +238,17 @@ def _first_party() -> list[tuple[PluginInfo, Any]]:
     return sorted(pairs, key=lambda pair: pair[0].name)
 
 
-def rest_routes() -> str:
-    """Return ``docs/reference/rest-routes.md``."""
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document of all first-party plugins; the portal's types are made from it."""
     routes: list[Route] = [
         route for _, plugin in _first_party() for route in getattr(plugin, "nano_rest_routes", list)()
     ]
-    document = Description([Endpoint(route) for route in routes], "1").build()
+    return Description([Endpoint(route) for route in routes], "1").build()
+
+
+def rest_routes() -> str:
+    """Return ``docs/reference/rest-routes.md``."""
+    document = openapi()
     lines = [
         "# Routes\n",
         NOTE,
@@ -297,11 +303,14 @@ FILES = {
 """What is generated, by path."""
 
 
-def main() -> None:
-    """Write all files."""
+def main(arguments: Sequence[str] = ()) -> None:
+    """Write all files; with ``openapi`` only print the API's description."""
+    if list(arguments) == ["openapi"]:
+        sys.stdout.write(json.dumps(openapi()) + "\n")
+        return
     for name, make in FILES.items():
         (ROOT / name).write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

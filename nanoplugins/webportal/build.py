@@ -22,6 +22,9 @@ HERE = Path(__file__).resolve().parent
 UI = HERE / "ui"
 STATIC = HERE / "static"
 DIGEST_NAME = ".sources.sha256"
+GENERATOR = HERE.parents[1] / "docs" / "reference" / "generate.py"
+SCHEMA = Path("src", "api", "schema.ts")
+"""The API's types, made from its OpenAPI document; the built portal has none, so the digest leaves them out."""
 SOURCE_FOLDERS = ("src", "public")
 SOURCE_FILES = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "tsconfig.json", ".npmrc")
 
@@ -35,7 +38,7 @@ def sources_digest(ui: Path = UI) -> str:
     digest = hashlib.sha256()
     paths = [ui / name for name in SOURCE_FILES]
     for folder in SOURCE_FOLDERS:
-        paths += sorted(path for path in (ui / folder).rglob("*") if path.is_file())
+        paths += sorted(path for path in (ui / folder).rglob("*") if path.is_file() and path != ui / SCHEMA)
     for path in paths:
         digest.update(path.relative_to(ui).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -88,6 +91,23 @@ def install() -> None:
     mark.write_text(lock)
 
 
+def make_types() -> None:
+    """Write the API's types as they are now: from the routes to OpenAPI, from there to TypeScript."""
+    done = subprocess.run([sys.executable, str(GENERATOR), "openapi"], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"the API can't be described:\n{done.stderr.decode(errors='replace')[-2000:]}")
+    (UI / "openapi.json").write_bytes(done.stdout)
+    run_npm("run", "types")
+
+
+def check() -> None:
+    """Raise ``BuildError`` unless the sources agree with their own types and the API's."""
+    with _locked():
+        install()
+        make_types()
+        run_npm("run", "check")
+
+
 def build(*, force: bool = False) -> bool:
     """Build unless current; return whether anything was done. Two builds at once wait for each other.
 
@@ -98,7 +118,6 @@ def build(*, force: bool = False) -> bool:
             return False
         digest = sources_digest()
         install()
-        run_npm("run", "check")
         fresh = HERE / ".static-new"
         _build_into(fresh)
         (fresh / DIGEST_NAME).write_text(digest + "\n")
@@ -124,10 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nanoplugins.webportal.build", description="Build the web portal.")
     parser.add_argument("--force", action="store_true", help="build even if the sources are unchanged")
     parser.add_argument("--check", action="store_true", help="only say whether the built portal is current")
+    parser.add_argument("--types", action="store_true", help="only make the API's types anew and check the sources")
     options = parser.parse_args(arguments)
     if options.check:
         return 0 if is_current() else 1
     try:
+        if options.types:
+            check()
+            return 0
         was_built = build(force=options.force)
     except BuildError as error:
         sys.stderr.write(f"{error}\n")

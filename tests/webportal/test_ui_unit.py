@@ -28,7 +28,8 @@ def node_modules() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("node_modules")
 def test_types() -> None:
-    build.run_npm("run", "check")
+    """The API's types are made from its routes as they are now, so that a changed field fails here."""
+    build.check()
 
 
 @pytest.mark.portal

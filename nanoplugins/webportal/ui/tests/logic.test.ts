@@ -2,12 +2,15 @@ import { describe, expect, it } from "vitest";
 import { decide, retryDelay } from "../src/api/events";
 import { asProblem, problemOfBody, problemOfOperation } from "../src/api/problem";
 import type { Instance, InstanceAction } from "../src/api/types";
+import { fieldError } from "../src/api/problem";
 import { SpeedMeter } from "../src/api/upload";
 import { judge, primaryAction, runEach, whyNot } from "../src/logic/bulk";
 import { createCommand, quote } from "../src/logic/cli";
 import { csvLine, formatAgo, formatBytes, formatElapsed, formatPercent, share } from "../src/logic/format";
 import { apiQuery, readList, writeList } from "../src/logic/listing";
-import { expandNames, parseTags } from "../src/logic/names";
+import { expandNames } from "../src/logic/names";
+import { bodyOf, changesOf, draftOf, parseTags, type FieldSpec } from "../src/logic/draft";
+import { BLANK, FRESH, requestOf, withValues } from "../src/logic/instance-form";
 
 function instance(name: string, refusals: Partial<Record<InstanceAction, string>>): Instance {
   const actions: InstanceAction[] = ["start", "stop", "resume", "power_off", "delete"];
@@ -138,7 +141,7 @@ describe("names and commands", () => {
   it("counts names up", () => {
     expect(expandNames("web", 1)).toEqual(["web"]);
     expect(expandNames("web", 2)).toEqual(["web-1", "web-2"]);
-    expect(expandNames("w#-x", 2)).toEqual(["w1-x", "w2-x"]);
+    expect(expandNames("w{n}-x", 2)).toEqual(["w1-x", "w2-x"]);
   });
 
   it("reads tags", () => expect(parseTags("a, b  a,,c")).toEqual(["a", "b", "c"]));
@@ -151,9 +154,64 @@ describe("names and commands", () => {
 
   it("writes the command for a form", () => {
     const body = { name: "web", image_id: "i", vcpus: 2, memory_bytes: 1024 ** 3, tags: ["a b"], is_started: false };
-    expect(createCommand(body, "debian")).toBe(
+    expect(createCommand(body, () => "debian")).toBe(
       "nano instance create web --image debian --vcpus 2 --memory 1024MiB --tag 'a b' --no-start",
     );
+  });
+});
+
+describe("forms", () => {
+  const fields: FieldSpec[] = [
+    { key: "name" },
+    { key: "size_bytes", kind: "number", unit: 1024 ** 3 },
+    { key: "tags", kind: "tags" },
+    { key: "is_kept", kind: "check" },
+    { key: "qos.disk_iops", kind: "number" },
+    { key: "qos.cpu_weight", kind: "number" },
+    { key: "pool_id", kind: "choice" },
+  ];
+  const item = { name: "a", size_bytes: 2 * 1024 ** 3, tags: ["x"], is_kept: false, qos: { disk_iops: 5, cpu_weight: 7 }, pool_id: "p" };
+
+  it("say only what was filled in", () => {
+    expect(bodyOf(fields, { name: " web ", size_bytes: "1.5", "qos.disk_iops": "9", is_kept: true })).toEqual({
+      name: "web",
+      size_bytes: 1.5 * 1024 ** 3,
+      qos: { disk_iops: 9 },
+      is_kept: true,
+    });
+  });
+
+  it("say only what changed, what was emptied as empty, and inner objects whole", () => {
+    const before = draftOf(fields, item);
+    expect(changesOf(fields, before, before)).toEqual({});
+    expect(changesOf(fields, { ...before, name: "", pool_id: "", "qos.disk_iops": "" }, before)).toEqual({
+      name: "",
+      pool_id: null,
+      qos: { disk_iops: null, cpu_weight: 7 },
+    });
+  });
+
+  it("make the smallest request for an instance", () => {
+    const draft = { ...FRESH, name: "web", image_id: "i" };
+    const size = { vcpus: 1, memory_bytes: 1024 ** 3 };
+    expect(requestOf(draft)).toEqual({ path: "/instances", body: { name: "web", image_id: "i", ...size } });
+    expect(requestOf({ ...draft, image_id: BLANK }).body).toEqual({ name: "web", ...size });
+    expect(requestOf({ ...draft, count: "3" })).toEqual({
+      path: "/instance-batches",
+      body: { create: { name_pattern: "web-{n}", count: 3, image_id: "i", ...size } },
+    });
+  });
+
+  it("take a template's values", () => {
+    const values = { vcpus: 4, cloud_init: { username: "ann" }, disks: [{ size_bytes: 1024 ** 3, is_kept: true }] };
+    const { body } = requestOf({ ...withValues({ ...FRESH, name: "a" }, values), nics: [] });
+    expect(body).toMatchObject({ ...values, nics: [] });
+  });
+
+  it("find a field's complaint however its path is written", () => {
+    const error = problemOfBody(400, { errors: { "create.disks.1.size_bytes": ["too small"] } }, null);
+    expect(fieldError(error, "disks[1].size_bytes")).toBe("too small");
+    expect(fieldError(error, "disks[0].size_bytes")).toBeUndefined();
   });
 });
 

@@ -35,12 +35,12 @@ export function problemOfBody(status: number, body: unknown, requestId: string |
   });
 }
 
-export function problemOfOperation(error: OperationError): Problem {
+export function problemOfOperation(error: Pick<OperationError, "code"> & Partial<OperationError>): Problem {
   return new Problem({
     code: error.code,
-    detail: error.message ?? error.detail ?? "",
+    detail: error.message ?? "",
     reason: error.reason ?? null,
-    incident: error.incident ?? (error.details?.incident as string | undefined) ?? null,
+    incident: (error.details?.incident as string | undefined) ?? null,
   });
 }
 
@@ -54,4 +54,16 @@ export function asProblem(error: unknown): Problem {
 function codeOfStatus(status: number): string {
   const codes: Record<number, string> = { 401: "unauthenticated", 403: "permission_denied", 404: "not_found" };
   return codes[status] ?? (status >= 502 && status <= 504 ? "unavailable" : "internal");
+}
+
+/** `disks[1].size_bytes` and `disks.1.size_bytes` are the same place, in one request and in one of a batch. */
+const plainPath = (path: string) => path.replace(/\[(\d+)\]/g, ".$1").replace(/^(create|values)\./, "");
+
+/** The messages for one form field, from `errors` or from `field`. */
+export function fieldError(error: unknown, field: string): string | undefined {
+  if (!error) return undefined;
+  const { errors, field: only, detail } = asProblem(error).details;
+  const wanted = plainPath(field);
+  const found = Object.entries(errors ?? {}).find(([path]) => plainPath(path) === wanted);
+  return found?.[1].join(" ") ?? (only && plainPath(only) === wanted ? detail : undefined);
 }

@@ -3,17 +3,25 @@ import { QueryClient, keepPreviousData, queryOptions } from "@tanstack/react-que
 import { get, getPage } from "./client";
 import { Problem } from "./problem";
 import type {
+  AddressPool,
   ComputePool,
   DiskImage,
+  Image,
   Instance,
   Invite,
   Network,
   Node,
   Operation,
   PluginStatus,
+  SecurityPolicy,
   Series,
+  Snapshot,
+  SnapshotSchedule,
+  StoragePool,
   SystemOverview,
+  Template,
   Token,
+  Volume,
 } from "./types";
 
 export function createQueryClient(): QueryClient {
@@ -52,7 +60,24 @@ function item<T>(topic: string, id: string) {
 export const instances = (search = "limit=1000") => list<Instance>("instances", search);
 export const instance = (id: string) => item<Instance>("instances", id);
 export const diskImages = (search = "limit=1000") => list<DiskImage>("disk-images", search);
-export const diskImage = (id: string) => item<DiskImage>("disk-images", id);
+export const image = (topic: "disk-images" | "media-images", id: string) => item<Image>(topic, id);
+export const mediaImages = (search = "limit=1000") => list<DiskImage>("media-images", search);
+export const templates = (search = "limit=1000&sort=name") => list<Template>("templates", search);
+export const template = (id: string) => item<Template>("templates", id);
+export const volumes = (search = "limit=1000") => list<Volume>("volumes", search);
+export const storagePools = (search = "limit=1000&sort=name") => list<StoragePool>("storage-pools", search);
+export const storagePool = (id: string) => item<StoragePool>("storage-pools", id);
+export const addressPools = (search = "limit=1000&sort=name") => list<AddressPool>("address-pools", search);
+export const addressPool = (id: string) => item<AddressPool>("address-pools", id);
+export const securityPolicies = (search = "limit=1000&sort=name") => list<SecurityPolicy>("security-policies", search);
+export const securityPolicy = (id: string) => item<SecurityPolicy>("security-policies", id);
+export const snapshotSchedules = (instanceId: string) =>
+  list<SnapshotSchedule>("snapshot-schedules", `limit=1000&instance_id=${instanceId}`);
+export const snapshots = (instanceId: string) =>
+  queryOptions({
+    queryKey: ["instances", "snapshots", instanceId],
+    queryFn: ({ signal }) => getPage<Snapshot>(`/instances/${instanceId}/snapshots?limit=1000`, signal),
+  });
 export const computePools = (search = "limit=1000") => list<ComputePool>("compute-pools", search);
 export const computePool = (id: string) => item<ComputePool>("compute-pools", id);
 export const nodes = (search = "limit=1000") => list<Node>("nodes", search);

@@ -27,10 +27,14 @@ async function probe(): Promise<boolean> {
 
 /** Topics whose change also shows in another collection's items. */
 const ALSO: Record<string, string[]> = {
-  instances: ["system", "compute-pools"],
+  instances: ["system", "compute-pools", "volumes"],
   nodes: ["system", "compute-pools"],
   "compute-pools": ["nodes"],
   "disk-images": ["system"],
+  volumes: ["storage-pools"],
+  "storage-pools": ["volumes"],
+  networks: ["address-pools"],
+  "address-pools": ["networks"],
 };
 
 export function LiveProvider({ children }: { children: ReactNode }) {

@@ -7,10 +7,12 @@ import { lazy, Suspense } from "react";
 import { useTranslation } from "react-i18next";
 import { createBrowserRouter, RouterProvider } from "react-router";
 import { Contain } from "../parts/problem";
+import { AddressPoolPage, AddressPoolsPage } from "../pages/address-pools";
 import { ComputePoolPage } from "../pages/compute-pool";
 import { ComputePoolsPage } from "../pages/compute-pools";
-import { DiskImagesPage } from "../pages/disk-images";
-import { InstanceCreatePage } from "../pages/instance-create";
+import { ImagePage } from "../pages/image";
+import { ImagesPage } from "../pages/images";
+import { InstanceCreatePage, TemplateEditPage } from "../pages/instance-create";
 import { InstancePage } from "../pages/instance";
 import { InstancesPage } from "../pages/instances";
 import { LoginPage } from "../pages/login";
@@ -21,7 +23,11 @@ import { OperationsPage } from "../pages/operations";
 import { OverviewPage } from "../pages/overview";
 import { NetworksPage } from "../pages/networks";
 import { PluginsPage } from "../pages/plugins";
+import { SecurityPoliciesPage } from "../pages/security-policies";
+import { StoragePoolPage, StoragePoolsPage } from "../pages/storage-pools";
+import { TemplatesPage } from "../pages/templates";
 import { TokensPage } from "../pages/tokens";
+import { VolumesPage } from "../pages/volumes";
 import { FlashesProvider } from "./flashes";
 import { LiveProvider } from "./live";
 import { SessionProvider, useSession } from "./session";
@@ -52,8 +58,20 @@ const router = createBrowserRouter([
       { path: "compute-pools/:id", element: <ComputePoolPage /> },
       { path: "nodes", element: <NodesPage /> },
       { path: "nodes/:id", element: <NodePage /> },
-      { path: "disk-images", element: <DiskImagesPage /> },
+      { path: "templates", element: <TemplatesPage /> },
+      { path: "templates/create", element: <TemplateEditPage /> },
+      { path: "templates/:id", element: <TemplateEditPage /> },
+      { path: "disk-images", element: <ImagesPage topic="disk-images" key="disk" /> },
+      { path: "disk-images/:id", element: <ImagePage topic="disk-images" /> },
+      { path: "media-images", element: <ImagesPage topic="media-images" key="media" /> },
+      { path: "media-images/:id", element: <ImagePage topic="media-images" /> },
+      { path: "volumes", element: <VolumesPage /> },
+      { path: "storage-pools", element: <StoragePoolsPage /> },
+      { path: "storage-pools/:id", element: <StoragePoolPage /> },
       { path: "networks", element: <NetworksPage /> },
+      { path: "address-pools", element: <AddressPoolsPage /> },
+      { path: "address-pools/:id", element: <AddressPoolPage /> },
+      { path: "security-policies", element: <SecurityPoliciesPage /> },
       { path: "operations", element: <OperationsPage /> },
       { path: "plugins", element: <PluginsPage /> },
       { path: "tokens", element: <TokensPage /> },

@@ -48,7 +48,9 @@ export function UploadsProvider({ children }: { children: ReactNode }) {
           if (abort.signal.aborted) change(id, { isPaused: true });
           else change(id, { isPaused: true, problem: asProblem(error) });
         })
-        .finally(() => void client.invalidateQueries({ queryKey: ["disk-images"] }));
+        .finally(() => {
+          for (const topic of ["disk-images", "media-images"]) void client.invalidateQueries({ queryKey: [topic] });
+        });
     },
     [change, client],
   );

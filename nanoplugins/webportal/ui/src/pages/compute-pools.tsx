@@ -12,11 +12,12 @@ import { useTranslation } from "react-i18next";
 import { post } from "../api/client";
 import { computePools } from "../api/queries";
 import type { ComputePool } from "../api/types";
+import { fieldError } from "../api/problem";
 import { useSession } from "../app/session";
 import { UsageDonuts } from "../parts/donut";
 import { Empty, StateBadge } from "../parts/facts";
 import { AppLink, Page } from "../parts/page";
-import { fieldError, ProblemAlert } from "../parts/problem";
+import { ProblemAlert } from "../parts/problem";
 
 export function ComputePoolsPage() {
   const { t } = useTranslation(["pools", "shell", "common"]);

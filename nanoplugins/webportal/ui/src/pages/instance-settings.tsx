@@ -14,11 +14,12 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { patch } from "../api/client";
 import type { Instance } from "../api/types";
+import { fieldError } from "../api/problem";
 import { useFlashes } from "../app/flashes";
 import { whyNot } from "../logic/bulk";
 import { MIB } from "../logic/format";
-import { parseTags } from "../logic/names";
-import { fieldError, ProblemAlert } from "../parts/problem";
+import { parseTags } from "../logic/draft";
+import { ProblemAlert } from "../parts/problem";
 
 function draftOf(instance: Instance) {
   return {

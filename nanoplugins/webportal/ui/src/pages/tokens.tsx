@@ -13,10 +13,11 @@ import { useTranslation } from "react-i18next";
 import { del, post } from "../api/client";
 import { tokens } from "../api/queries";
 import type { Token } from "../api/types";
+import { fieldError } from "../api/problem";
 import { Confirm } from "../parts/confirm";
 import { Ago, Copy, Empty } from "../parts/facts";
 import { Page } from "../parts/page";
-import { fieldError, ProblemAlert } from "../parts/problem";
+import { ProblemAlert } from "../parts/problem";
 
 const DAY_SECONDS = 86_400;
 

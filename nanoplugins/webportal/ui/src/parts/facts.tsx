@@ -2,7 +2,6 @@
 import Badge from "@cloudscape-design/components/badge";
 import Box from "@cloudscape-design/components/box";
 import CopyToClipboard from "@cloudscape-design/components/copy-to-clipboard";
-import ProgressBar from "@cloudscape-design/components/progress-bar";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator, { type StatusIndicatorProps } from "@cloudscape-design/components/status-indicator";
 import { useEffect, useState } from "react";
@@ -29,6 +28,14 @@ const LOOKS: Record<string, StatusIndicatorProps.Type> = {
   failed: "error",
   creating: "in-progress",
   stopping: "in-progress",
+  suspended: "stopped",
+  available: "success",
+  attached: "success",
+  free: "success",
+  draining: "in-progress",
+  full: "warning",
+  unavailable: "error",
+  degraded: "warning",
   uploading: "in-progress",
   inspecting: "in-progress",
   pending: "pending",
@@ -95,15 +102,20 @@ export function Addresses({ addresses }: { addresses: readonly string[] }) {
   );
 }
 
-interface ShareBarProps {
-  label: string;
-  used: number;
-  total: number;
-  text: string;
-}
-
-export function ShareBar({ label, used, total, text }: ShareBarProps) {
-  return <ProgressBar label={label} value={Math.round(share(used, total))} additionalInfo={text} />;
+/** A small line of how much is used, with the numbers; what is counted needs no units. */
+export function Meter({ used, total, isCount = false }: { used: number | null; total: number | null; isCount?: boolean }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  if (!total) return <>–</>;
+  const show = (value: number) => (isCount ? format.number(value) : format.bytes(value));
+  return (
+    <span className="nano-metered">
+      <span className="nano-meter">
+        <i style={{ width: `${share(used ?? 0, total)}%` }} />
+      </span>
+      {t("usedOf", { used: show(used ?? 0), total: show(total) })}
+    </span>
+  );
 }
 
 export function Empty({ title, text, cli, action }: { title: string; text: string; cli?: string; action?: React.ReactNode }) {

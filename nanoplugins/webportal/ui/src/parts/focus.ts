@@ -15,3 +15,9 @@ export function useFocusInvalid(error: unknown): void {
     if (error) document.querySelector<HTMLElement>("#content [aria-invalid=true]")?.focus();
   }, [error]);
 }
+
+export function useFocusInvalidInDialog(error: unknown): void {
+  useEffect(() => {
+    if (error) document.querySelector<HTMLElement>("[role=dialog] [aria-invalid=true]")?.focus();
+  }, [error]);
+}

@@ -13,8 +13,9 @@ import { useTranslation } from "react-i18next";
 import { del, post } from "../api/client";
 import { invites } from "../api/queries";
 import type { Invite } from "../api/types";
+import { fieldError } from "../api/problem";
 import { Ago, Copy } from "./facts";
-import { fieldError, ProblemAlert } from "./problem";
+import { ProblemAlert } from "./problem";
 
 const ROLES = ["cell", "core", "frontend", "relay"];
 

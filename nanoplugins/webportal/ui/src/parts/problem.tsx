@@ -63,10 +63,3 @@ export class Contain extends Component<{ children: ReactNode }, { error: unknown
     return <ProblemAlert error={this.state.error} onRetry={() => this.setState({ error: null })} />;
   }
 }
-
-/** The messages for one form field, from `errors` or from `field`. */
-export function fieldError(error: unknown, field: string): string | undefined {
-  if (!error) return undefined;
-  const { errors, field: only, detail } = asProblem(error).details;
-  return errors?.[field]?.join(" ") ?? (only === field ? detail : undefined);
-}

@@ -11,13 +11,19 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { BASE, post } from "../api/client";
 import type { CreatedDiskImage } from "../api/types";
+import { fieldError } from "../api/problem";
 import { useUploads } from "../app/uploads";
-import { parseTags } from "../logic/names";
-import { fieldError, ProblemAlert } from "./problem";
+import { parseTags } from "../logic/draft";
+import { ProblemAlert } from "./problem";
 
-const nameOf = (file: File) => file.name.replace(/\.(qcow2|img|raw)$/i, "");
+const nameOf = (file: File) => file.name.replace(/\.(qcow2|img|raw|vmdk|vdi|vhd|iso)$/i, "");
 
-export function UploadDialog({ onClose }: { onClose(): void }) {
+interface UploadDialogProps {
+  topic: "disk-images" | "media-images";
+  onClose(): void;
+}
+
+export function UploadDialog({ topic, onClose }: UploadDialogProps) {
   const { t } = useTranslation(["images", "common"]);
   const client = useQueryClient();
   const { begin } = useUploads();
@@ -26,7 +32,7 @@ export function UploadDialog({ onClose }: { onClose(): void }) {
   const change = (part: Partial<typeof draft>) => setDraft((before) => ({ ...before, ...part }));
   const create = useMutation({
     mutationFn: (chosen: File) =>
-      post<CreatedDiskImage>("/disk-images", {
+      post<CreatedDiskImage>(`/${topic}`, {
         name: draft.name || nameOf(chosen),
         size_bytes: chosen.size,
         description: draft.description,
@@ -36,7 +42,7 @@ export function UploadDialog({ onClose }: { onClose(): void }) {
     onSuccess: (image, chosen) => {
       begin(image.id, image.upload_path ?? `${BASE}/uploads/${image.id}`, chosen);
       onClose();
-      return client.invalidateQueries({ queryKey: ["disk-images"] });
+      return client.invalidateQueries({ queryKey: [topic] });
     },
   });
   const field = (key: keyof typeof draft, label: string, hint?: string) => (
@@ -71,7 +77,7 @@ export function UploadDialog({ onClose }: { onClose(): void }) {
     >
       <SpaceBetween size="m">
         <ProblemAlert error={create.error} />
-        <FormField label={t("upload.file")} constraintText={t("upload.fileHint")} errorText={fieldError(create.error, "size_bytes")}>
+        <FormField label={t("upload.file")} constraintText={t(topic === "disk-images" ? "upload.fileHint" : "upload.isoHint")} errorText={fieldError(create.error, "size_bytes")}>
           <FileUpload
             value={file ? [file] : []}
             showFileSize
