@@ -33,7 +33,11 @@ class Size(click.ParamType[int]):
 
 def group() -> click.Group:
     """Return the group with all its verbs."""
+    from nanocore.cli.storage import disk_commands
+
     made = noun_group("instance")
+    for command in disk_commands():
+        made.add_command(command)
     for command in (_create, _update, _explain, *(_action(name, text) for name, text in ACTIONS.items())):
         made.add_command(command)
     return made

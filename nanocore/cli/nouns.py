@@ -175,10 +175,10 @@ NOUNS: dict[str, Noun] = {
 }
 
 
-def noun_group(name: str) -> click.Group:
+def noun_group(name: str | Noun) -> click.Group:
     """Return the click group of a noun with its generic verbs."""
-    noun = NOUNS[name]
-    group = click.Group(name, help=noun.summary + ".")
+    noun = NOUNS[name] if isinstance(name, str) else name
+    group = click.Group(noun.name, help=noun.summary + ".")
     makers = {"list": _list_command, "get": _get_command, "delete": _delete_command}
     for verb in noun.verbs:
         group.add_command(makers[verb](noun))
