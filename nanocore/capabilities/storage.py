@@ -77,6 +77,8 @@ class StorageInfo:
     """``define_paths``, ``ensure_path``, ``list_paths``, ``move``."""
     can_snapshot: bool = False
     """``create_snapshot``, ``restore_snapshot``, ``delete_snapshot``."""
+    can_copy: bool = False
+    """``copy`` and ``read``."""
     can_shrink: bool = False
     """``resize`` with ``is_shrink_confirmed``."""
 
@@ -175,6 +177,31 @@ class StorageDriver(Protocol):
         """Have a volume that no running guest uses on another path, with its snapshots; there already is no error."""
         raise unsupported(self.name, "several paths")
 
+    async def copy(self, id: VolumeId, target_id: VolumeId, storage_pool_id: StoragePoolId | None = None) -> VolumeInfo:
+        """Make the volume ``target_id``: what a volume that no running guest uses holds now, needing no other file.
+
+        Snapshots are not copied. An existing one of that id is returned as it is; a failed copy leaves nothing.
+        """
+        raise unsupported(self.name, "copies of volumes")
+
+    async def read(self, id: VolumeId) -> VolumeReader:
+        """Open the file of a volume that nobody uses, to be sent elsewhere."""
+        raise unsupported(self.name, "files to read")
+
+
+class VolumeReader(Protocol):
+    """An open file of a volume."""
+
+    size_bytes: int
+
+    async def read(self, length: int) -> bytes:
+        """Return the next bytes, at most ``length``; none at the end."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. Safe to call twice."""
+        ...
+
 
 def unsupported(name: str, what: str) -> NanoError:
     """Return the error for a call that a driver's ``info`` says it can't do."""
@@ -231,6 +258,36 @@ class MoveVolume(Command[VolumeInfo], frozen=True, kw_only=True):
     id: VolumeId
     path_id: str
     instance_id: InstanceId | None = None
+
+
+class CopyVolume(Command[VolumeInfo], frozen=True, kw_only=True):
+    """Core to cell: ``target_id`` becomes a whole copy of a volume; ``wrong_state`` while its guest is not stopped."""
+
+    op: ClassVar[str] = "storage.copy_volume"
+    timeout_seconds: ClassVar[float] = 4 * 3600
+    is_idempotent: ClassVar[bool] = True
+
+    step_key: StepKey
+    id: VolumeId
+    target_id: VolumeId
+    storage_pool_id: StoragePoolId | None = None
+    instance_id: InstanceId | None = None
+
+
+class VolumeFile(Struct, frozen=True, kw_only=True):
+    """The first chunk of ``ReadVolume``'s stream, as JSON."""
+
+    format: str
+    size_bytes: int
+    """Bytes that follow."""
+
+
+class ReadVolume(Query[None], frozen=True, kw_only=True):
+    """Core to cell, as a stream: the JSON of ``VolumeFile``, then the bytes of the file of a volume not in use."""
+
+    op: ClassVar[str] = "storage.read_volume"
+
+    id: VolumeId
 
 
 class ListVolumes(Query[list[VolumeInfo]], frozen=True, kw_only=True):

@@ -254,6 +254,41 @@ class StorageSuite(ABC):
         self._run(tmp_path, make)
         self._run(tmp_path, look)
 
+    def test_copy_needs_no_other_file(self, tmp_path: Path) -> None:
+        image = self.image(tmp_path)
+
+        async def check(driver: StorageDriver) -> None:
+            spec = VolumeSpec(
+                id=VolumeId(new_id()),
+                size_bytes=image.size_bytes,
+                image_path=str(image.path),
+                image_format=image.format,
+            )
+            made = await driver.create(spec)
+            target = VolumeId(new_id())
+            if not driver.info.can_copy:
+                await _refused(driver.copy(made.id, target), ErrorCode.UNSUPPORTED)
+                await _refused(driver.read(made.id), ErrorCode.UNSUPPORTED)
+                return
+            copy = await driver.copy(made.id, target)
+            assert (copy.id, copy.size_bytes, copy.format) == (target, made.size_bytes, made.format)
+            assert await driver.copy(made.id, target) == copy
+            await driver.delete(made.id)
+            image.path.unlink(missing_ok=True)
+            reader = await driver.read(target)
+            data = b""
+            while part := await reader.read(MIB):
+                assert len(part) <= MIB
+                data += part
+            assert len(data) == reader.size_bytes > 0
+            await reader.close()
+            await reader.close()
+            await _refused(driver.copy(made.id, VolumeId(new_id())), ErrorCode.NOT_FOUND)
+            await _refused(driver.read(made.id), ErrorCode.NOT_FOUND)
+            assert [volume.id for volume in await driver.list()] == [target]
+
+        self._run(tmp_path, check)
+
     def test_paths_are_added_filled_drained_and_removed(self, tmp_path: Path) -> None:
         first, second = self._more_paths(tmp_path)
 

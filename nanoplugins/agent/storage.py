@@ -6,23 +6,27 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nanocore.capabilities.storage import (
+    CopyVolume,
     CreateSnapshot,
     DefinePaths,
     DeleteSnapshot,
     EnsurePath,
     ListVolumes,
     MoveVolume,
+    ReadVolume,
     ResizeVolume,
     RestoreSnapshot,
     SnapshotTaken,
     StoragePathState,
+    VolumeFile,
     VolumeInfo,
 )
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler
+from nanocore.contracts.stream import MAX_CHUNK_BYTES
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId
 from nanocore.model.instance import ObservedState
-from nanocore.wire import Request
+from nanocore.wire import Request, encode_json
 from nanoplugins.agent.drivers import Drivers
 from nanoplugins.agent.guests import GuestCommands
 
@@ -44,6 +48,7 @@ class StorageCommands:
         return {
             ResizeVolume: self._resize,
             MoveVolume: self._move,
+            CopyVolume: self._copy,
             CreateSnapshot: self._create_snapshot,
             RestoreSnapshot: self._restore_snapshot,
             DeleteSnapshot: self._delete_snapshot,
@@ -52,7 +57,11 @@ class StorageCommands:
 
     def questions(self) -> list[Handler]:
         """Return what only asks."""
-        return [Handler(ListVolumes, self._list, CORE_ONLY), Handler(EnsurePath, self._ensure_path, CORE_ONLY)]
+        return [
+            Handler(ListVolumes, self._list, CORE_ONLY),
+            Handler(EnsurePath, self._ensure_path, CORE_ONLY),
+            Handler(ReadVolume, self._read, CORE_ONLY, is_stream=True),
+        ]
 
     async def _list(self, _message: ListVolumes, _call: Call) -> list[VolumeInfo]:
         return await self._drivers.storage.list()
@@ -71,6 +80,25 @@ class StorageCommands:
     async def _move(self, message: MoveVolume, _call: Call) -> VolumeInfo:
         _require_off(message.instance_id, await self._state(message.instance_id), "moved")
         return await self._drivers.storage.move(message.id, message.path_id)
+
+    async def _copy(self, message: CopyVolume, _call: Call) -> VolumeInfo:
+        _require_off(message.instance_id, await self._state(message.instance_id), "copied")
+        return await self._drivers.storage.copy(message.id, message.target_id, message.storage_pool_id)
+
+    async def _read(self, message: ReadVolume, call: Call) -> None:
+        stream = call.stream
+        if stream is None:
+            raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{message.op} is sent as a stream")
+        volume = await self._drivers.storage.get(message.id)
+        reader = await self._drivers.storage.read(message.id)
+        try:
+            await stream.send(encode_json(VolumeFile(format=volume.format, size_bytes=reader.size_bytes)))
+            while data := await reader.read(MAX_CHUNK_BYTES):
+                await stream.send(data)
+        finally:
+            await reader.close()
+        await stream.end()
+        await stream.close()
 
     async def _create_snapshot(self, message: CreateSnapshot, _call: Call) -> SnapshotTaken:
         id, driver = message.instance_id, self._drivers.hypervisor

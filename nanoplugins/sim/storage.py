@@ -12,6 +12,7 @@ from nanocore.capabilities.storage import (
     StoragePathState,
     StorageUsage,
     VolumeInfo,
+    VolumeReader,
     VolumeSpec,
 )
 from nanocore.errors import ErrorCode, NanoError
@@ -52,7 +53,9 @@ class SimStorage(StorageDriver):
     @property
     def info(self) -> StorageInfo:
         """No real files."""
-        return StorageInfo(name=self.name, has_real_files=False, has_paths=True, can_snapshot=True, can_shrink=True)
+        return StorageInfo(
+            name=self.name, has_real_files=False, has_paths=True, can_snapshot=True, can_copy=True, can_shrink=True
+        )
 
     async def open(self) -> None:
         """Read the snapshot; ``unavailable`` when it can't be read."""
@@ -214,6 +217,18 @@ class SimStorage(StorageDriver):
             self._keep(structs.replace(volume, folder=target))
         return self._volumes[volume.id]
 
+    async def copy(self, id: VolumeId, target_id: VolumeId, storage_pool_id: StoragePoolId | None = None) -> VolumeInfo:
+        """Note another volume of the same size."""
+        volume = await self.get(id)
+        return await self.create(
+            VolumeSpec(id=target_id, size_bytes=volume.size_bytes, storage_pool_id=storage_pool_id)
+        )
+
+    async def read(self, id: VolumeId) -> VolumeReader:
+        """Pretend a small file."""
+        await self.get(id)
+        return _SimReader()
+
     def _folders(self) -> dict[str, None]:
         return {DEFAULT_PATH: None} | {path.path: None for path in self._paths}
 
@@ -263,6 +278,24 @@ class SimStorage(StorageDriver):
         part = self._snapshot.with_name(self._snapshot.name + ".part")
         part.write_bytes(encode_json(_Snapshot(volumes=[*self._volumes.values()], paths=self._paths, kept=self._kept)))
         part.rename(self._snapshot)
+
+
+class _SimReader:
+    """A raw disk of 1 MiB with one partition: the least that an inspection takes."""
+
+    def __init__(self) -> None:
+        partition = bytes([0x80, 0, 2, 0, 0x83, 0, 0, 0]) + (1).to_bytes(4, "little") + (2047).to_bytes(4, "little")
+        self._data = (bytes(446) + partition).ljust(510, b"\0") + b"\x55\xaa" + bytes(1024**2 - 512)
+        self.size_bytes = len(self._data)
+
+    async def read(self, length: int) -> bytes:
+        """Return the next bytes."""
+        part, self._data = self._data[:length], self._data[length:]
+        return part
+
+    async def close(self) -> None:
+        """Let go."""
+        self._data = b""
 
 
 def _check_size(size_bytes: int) -> None:

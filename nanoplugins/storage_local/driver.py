@@ -20,14 +20,16 @@ from nanocore.capabilities.storage import (
     StoragePathState,
     StorageUsage,
     VolumeInfo,
+    VolumeReader,
     VolumeSpec,
 )
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.failpoints import fail_point
-from nanocore.ids import SnapshotId, VolumeId, parse_id
+from nanocore.ids import SnapshotId, StoragePoolId, VolumeId, parse_id
 from nanoplugins.storage_local import moving, qcow2, qemu_img, snapshots
 from nanoplugins.storage_local.paths import PoolFolder, read_start
 from nanoplugins.storage_local.places import Place, Places
+from nanoplugins.storage_local.reading import FileReader
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ class LocalStorage(StorageDriver):
     @property
     def info(self) -> StorageInfo:
         """Real files, thin clones, several paths, snapshots."""
-        return StorageInfo(name=self.name, has_paths=True, can_snapshot=True, can_shrink=True)
+        return StorageInfo(name=self.name, has_paths=True, can_snapshot=True, can_copy=True, can_shrink=True)
 
     async def open(self) -> None:
         """Check every folder and remove what a kill left half made."""
@@ -165,6 +167,32 @@ class LocalStorage(StorageDriver):
                 if place is not target:
                     await _in_thread(lambda place=place: place.folder.remove(id))  # type: ignore[misc]
             return await _in_thread(lambda: _describe(target.folder, id))
+
+    async def copy(self, id: VolumeId, target_id: VolumeId, storage_pool_id: StoragePoolId | None = None) -> VolumeInfo:
+        """Convert it, base and all, into a file of its own."""
+        parse_id(id)
+        parse_id(target_id)
+        async with self._lock(target_id):
+            if existing := await _in_thread(lambda: self._describe_existing(target_id)):
+                return existing
+            source = await _in_thread(lambda: self._require(id))
+            size_bytes = (await _in_thread(lambda: _describe(source, id))).size_bytes
+            folder = await _in_thread(lambda: self._places.emptiest(storage_pool_id, self._reserve_bytes))
+            try:
+                part = await _in_thread(lambda: folder.begin(target_id))
+                async with self._commands:
+                    await qemu_img.copy_volume(source.volume(id), part, size_bytes)
+                fail_point("cell/storage_local/copy_made")
+                await _in_thread(lambda: folder.publish(target_id))
+            except BaseException:
+                folder.abandon(target_id)
+                raise
+            return await _in_thread(lambda: _describe(folder, target_id))
+
+    async def read(self, id: VolumeId) -> VolumeReader:
+        """Open its file."""
+        folder = await _in_thread(lambda: self._require(parse_volume_id(id)))
+        return await _in_thread(lambda: FileReader(folder.volume(id)))
 
     async def _copy(self, source: PoolFolder, target: PoolFolder, id: VolumeId) -> None:
         needed = (await _in_thread(lambda: _describe(source, id))).used_bytes + self._reserve_bytes

@@ -14,6 +14,8 @@ from nanocore.errors import ErrorCode, NanoError
 PROGRAM = "qemu-img"
 TIMEOUT_SECONDS = 60.0
 CPU_SECONDS = 30
+COPY_SECONDS = 4 * 3600
+"""A copy takes as long as its disk and its size say; whoever asked can cancel it."""
 MEMORY_BYTES = 1024**3
 METADATA_BYTES = 64 * 1024**2
 """What a command may write beyond the file's present end: tables only, never a guest's data."""
@@ -81,6 +83,13 @@ async def shrink_volume(path: Path, size_bytes: int, *, file_bytes: int) -> None
     await _run(arguments, written_bytes=file_bytes + METADATA_BYTES)
 
 
+async def copy_volume(source: Path, target: Path, size_bytes: int) -> None:
+    """Write what the qcow2 at ``source`` and its base hold, ``size_bytes`` at most, into a qcow2 at ``target``."""
+    arguments = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", str(source), str(target)]
+    written = size_bytes + size_bytes // 1024 + METADATA_BYTES
+    await _run(arguments, written_bytes=written, timeout_seconds=COPY_SECONDS, cpu_seconds=COPY_SECONDS)
+
+
 async def change_snapshot(path: Path, act: str, name: str, *, file_bytes: int) -> None:
     """Create (``-c``), restore (``-a``) or delete (``-d``) a snapshot inside the qcow2 at ``path``."""
     # `snapshot` has no -f; only options of the image keep it from guessing the format.
@@ -98,8 +107,14 @@ def translate(complaint: str) -> NanoError:
     return NanoError(ErrorCode.INTERNAL, f"qemu-img failed: {text or 'no message'}", reason="storage_local.qemu_img")
 
 
-async def _run(arguments: Sequence[str], *, written_bytes: int) -> None:
-    limits = [f"--as={MEMORY_BYTES}", f"--cpu={CPU_SECONDS}", f"--fsize={written_bytes}", "--core=0", "--nofile=64"]
+async def _run(
+    arguments: Sequence[str],
+    *,
+    written_bytes: int,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    cpu_seconds: int = CPU_SECONDS,
+) -> None:
+    limits = [f"--as={MEMORY_BYTES}", f"--cpu={cpu_seconds}", f"--fsize={written_bytes}", "--core=0", "--nofile=64"]
     # The messages are matched, so they must be English; nothing else of our environment concerns the program.
     environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)}
     try:
@@ -116,12 +131,12 @@ async def _run(arguments: Sequence[str], *, written_bytes: int) -> None:
     except FileNotFoundError as error:
         raise _missing("prlimit", "util-linux") from error
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             _, complaint = await process.communicate()
     except TimeoutError as error:
         raise NanoError(
             ErrorCode.UNAVAILABLE,
-            f"qemu-img {arguments[0]} did not end within {TIMEOUT_SECONDS:.0f} s; is the storage pool's disk stuck?",
+            f"qemu-img {arguments[0]} did not end within {timeout_seconds:.0f} s; is the storage pool's disk stuck?",
             reason="storage_local.timeout",
         ) from error
     finally:

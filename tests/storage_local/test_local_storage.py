@@ -98,6 +98,29 @@ def test_clone_reads_the_image_and_leaves_it_alone(opened: LocalStorage, tmp_pat
     assert made.used_bytes < MIB
 
 
+def test_copy_has_the_same_bytes_and_no_base(opened: LocalStorage, tmp_path: Path) -> None:
+    image = make_image(tmp_path)
+    spec = VolumeSpec(id=new_volume_id(), size_bytes=GIB, image_path=str(image), image_format="qcow2")
+    made = asyncio.run(opened.create(spec))
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 9 500M 1M", made.path], check=True, capture_output=True)
+    copy = asyncio.run(opened.copy(spec.id, new_volume_id()))
+    assert "backing-filename" not in info(copy.path)
+    same = ["qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", made.path, copy.path]
+    assert subprocess.run(same, check=False, capture_output=True).returncode == 0
+    assert copy.used_bytes < 16 * MIB
+
+
+def test_copy_without_room_leaves_nothing(tiny_disk: Path, tmp_path: Path) -> None:
+    image = make_image(tmp_path)
+    driver = make(tiny_disk)
+    asyncio.run(driver.open())
+    spec = VolumeSpec(id=new_volume_id(), size_bytes=GIB, image_path=str(image), image_format="qcow2")
+    made = asyncio.run(driver.create(spec))
+    refused(driver.copy(spec.id, new_volume_id()), ErrorCode.NO_CAPACITY, "full")
+    assert asyncio.run(driver.list()) == [made]
+    assert len([*(tiny_disk / "volumes").iterdir()]) == 1
+
+
 def test_volume_and_folder_modes(opened: LocalStorage, tmp_path: Path) -> None:
     made = asyncio.run(opened.create(VolumeSpec(id=new_volume_id(), size_bytes=MIB)))
     path = Path(made.path)
@@ -233,6 +256,24 @@ def test_volume_in_use_is_not_resized(opened: LocalStorage) -> None:
         refused(opened.resize(made.id, GIB), ErrorCode.WRONG_STATE, "in use")
         guest.stdin.close()
     assert asyncio.run(opened.resize(made.id, GIB)).size_bytes == GIB
+
+
+def test_volume_in_use_is_neither_copied_nor_read(opened: LocalStorage) -> None:
+    made = asyncio.run(opened.create(VolumeSpec(id=new_volume_id(), size_bytes=MIB)))
+    holder = subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", made.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(b"length\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        refused(opened.copy(made.id, new_volume_id()), ErrorCode.WRONG_STATE, "in use")
+        refused(opened.read(made.id), ErrorCode.WRONG_STATE, "in use")
+    finally:
+        holder.kill()
+        holder.communicate()
 
 
 def test_cancelled_create_leaves_nothing(opened: LocalStorage, tmp_path: Path) -> None:
