@@ -314,13 +314,23 @@ class GetNode(Query[Node], frozen=True, kw_only=True):
 
 
 class ActOnNode(Command[Node], frozen=True, kw_only=True):
-    """Enable or disable a cell for new instances; restart or stop a node's kernel, which never touches guests."""
+    """Enable or disable a cell for new instances."""
 
     op: ClassVar[str] = "compute.act_on_node"
     permission: ClassVar[str | None] = "node.update"
 
     id: NodeId
-    action: Annotated[str, Meta(description="enable, disable, restart or stop")]
+    action: Annotated[str, Meta(description="enable or disable")]
+
+
+class StopNode(Command[Node], frozen=True, kw_only=True):
+    """Restart a node's kernel, or stop it until it is started on its own host; neither ever touches guests."""
+
+    op: ClassVar[str] = "compute.stop_node"
+    permission: ClassVar[str | None] = "node.stop"
+
+    id: NodeId
+    is_restart: Annotated[bool, Meta(description="Whether it comes back by itself")] = False
 
 
 class PoolUsage(Result, frozen=True, kw_only=True):

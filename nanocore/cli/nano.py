@@ -17,8 +17,8 @@ from nanocore.errors import ErrorCode, NanoError
 
 GROUPS: dict[str, tuple[str, str]] = {
     "instance": ("nanocore.cli.instance:group", "Virtual machines that Nano manages"),
-    "compute-pool": ("nanocore.cli.others:compute_pool_group", "Named sets of cells"),
-    "node": ("nanocore.cli.others:node_group", "Running kernels"),
+    "compute-pool": ("nanocore.cli.zone:compute_pool_group", "Named sets of cells"),
+    "node": ("nanocore.cli.zone:node_group", "Running kernels"),
     "disk-image": ("nanocore.cli.images:disk_image_group", "Bootable sources that disks are cloned from"),
     "media-image": ("nanocore.cli.images:media_image_group", "ISO files to insert into the drives of instances"),
     "network": ("nanocore.cli.nouns:noun_group", "Networks that instances are attached to"),

@@ -1,4 +1,4 @@
-"""The other nouns' special verbs: nodes, compute pools, operations, tokens, contexts."""
+"""The other nouns' special verbs: operations, tokens, contexts."""
 
 from __future__ import annotations
 
@@ -9,63 +9,10 @@ from typing import Any
 import click
 import tomlkit
 
-from nanocore.cli.nouns import NOUNS, noun_group, resolve
+from nanocore.cli.nouns import noun_group
 from nanocore.cli.output import Column, field, print_item, print_items
 from nanocore.cli.session import Session, config_file, read_contexts
 from nanocore.errors import ErrorCode, NanoError
-
-
-def node_group() -> click.Group:
-    """Return ``nano node``."""
-    made = noun_group("node")
-    for verb, text in (("enable", "Let a cell get new instances."), ("disable", "Let a cell get no new instances.")):
-        made.add_command(_node_action(verb, text))
-    return made
-
-
-def _node_action(verb: str, text: str) -> click.Command:
-    @click.command(verb, help=text)
-    @click.argument("reference")
-    @click.pass_obj
-    def act(session: Session, reference: str) -> None:
-        id = resolve(session, NOUNS["node"], reference)
-        print_item(session.client.request("POST", f"/nodes/{id}/actions/{verb}"), session.output)
-
-    return act
-
-
-def compute_pool_group() -> click.Group:
-    """Return ``nano compute-pool``."""
-    made = noun_group("compute-pool")
-    made.add_command(_create_pool)
-    made.add_command(_cell_command("add-cell", "PUT"))
-    made.add_command(_cell_command("remove-cell", "DELETE"))
-    return made
-
-
-@click.command("create", help="Make an empty compute pool.")
-@click.argument("name")
-@click.option("--description", default="", help="Free text.")
-@click.pass_obj
-def _create_pool(session: Session, name: str, description: str) -> None:
-    body = {"name": name, "description": description}
-    print_item(session.client.request("POST", "/compute-pools", json=body), session.output)
-
-
-def _cell_command(name: str, method: str) -> click.Command:
-    text = "Put a cell into the pool." if method == "PUT" else "Take a cell out of the pool."
-
-    @click.command(name, help=text)
-    @click.argument("pool")
-    @click.argument("node")
-    @click.pass_obj
-    def change(session: Session, pool: str, node: str) -> None:
-        pool_id = resolve(session, NOUNS["compute-pool"], pool)
-        node_id = resolve(session, NOUNS["node"], node)
-        answer = session.client.request(method, f"/compute-pools/{pool_id}/cells/{node_id}")
-        print_item(answer, session.output)
-
-    return change
 
 
 def operation_group() -> click.Group:

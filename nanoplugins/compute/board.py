@@ -9,15 +9,16 @@ from datetime import datetime
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.plugin import PluginContext
-from nanocore.contracts.state_store import StateStore
+from nanocore.contracts.state_store import Put, StateStore
 from nanocore.contracts.table import Table
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord
 from nanocore.model.instance import Instance, ObservedState
 from nanocore.model.node import Node
+from nanocore.wire import structs
 from nanoplugins.compute.cells import Cells
-from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, NODE_SETTINGS
+from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, NODE_SETTINGS, NodeSettings
 from nanoplugins.compute.views import ACTIVE, InstanceFacts, instance_view, node_view, observe, pool_view
 
 SUM_DELAY_SECONDS = 0.25
@@ -47,6 +48,11 @@ class Board:
 
     def load(self) -> None:
         """Fill the tables from the store."""
+        for settings in self.store.list(NODE_SETTINGS):
+            known = settings.value
+            self.cells.put_size(
+                known.id, cores=known.cores, memory_bytes=known.memory_bytes, disk_bytes=known.disk_bytes
+            )
         for entry in self.store.list(INSTANCES):
             self.refresh_instance(entry.value.id)
         self._refresh_sums()
@@ -125,6 +131,20 @@ class Board:
         """Return whether a node may get new instances."""
         entry = self.store.get(NODE_SETTINGS, id)
         return entry is None or entry.value.is_enabled
+
+    async def keep_size(self, id: NodeId) -> None:
+        """Write down what a cell has when it says something new about that, which is rare."""
+        cell = self.cells.find(id)
+        if cell is None or not cell.report.cores:
+            return
+        entry = self.store.get(NODE_SETTINGS, id)
+        before = NodeSettings(id=id) if entry is None else entry.value
+        report = cell.report
+        now = structs.replace(
+            before, cores=report.cores, memory_bytes=report.memory_bytes, disk_bytes=report.disk_bytes
+        )
+        if now != before:
+            await self.store.commit(Put(NODE_SETTINGS, id, now))
 
     def refresh_sums_now(self) -> None:
         """Bring nodes and compute pools up to date before they are answered with."""

@@ -24,6 +24,8 @@ class Cell:
     since: datetime | None = None
     reason: str | None = None
     has_inventory: bool = False
+    has_reported: bool = False
+    """Whether ``report`` is this cell's word, not what it said before the core was restarted."""
     report: CellReport = field(default_factory=CellReport)
     guests: dict[InstanceId, Observed] = field(default_factory=dict)
     findings: dict[str, str] = field(default_factory=dict)
@@ -100,11 +102,18 @@ class Cells:
             return None
         report = self._own(id, report)
         told = set(cell.report.usage) | set(report.usage)
-        cell.report = report
+        cell.report, cell.has_reported = report, True
         self._on_node(id)
         for instance_id in told:
             self._on_guest(id, InstanceId(instance_id))
         return report
+
+    def put_size(self, id: NodeId, *, cores: int, memory_bytes: int, disk_bytes: int) -> None:
+        """Take what a cell said it has before the core was restarted, until it reports itself."""
+        cell = self._cells.get(id)
+        if cell is not None and not cell.has_reported:
+            cell.report = CellReport(cores=cores, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
+            self._on_node(id)
 
     def put_inventory(self, id: NodeId, inventory: Inventory) -> None:
         """Take everything that is on a cell."""
@@ -116,7 +125,7 @@ class Cells:
             guest.id: guest for guest in inventory.guests if guest.is_managed and self._lives_at(id, guest.id)
         }
         cell.has_inventory = True
-        cell.report = self._own(id, inventory.report)
+        cell.report, cell.has_reported = self._own(id, inventory.report), True
         self._tell(id, cell, before)
 
     def put_guest(self, id: NodeId, guest: Observed) -> None:

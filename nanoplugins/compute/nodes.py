@@ -15,6 +15,7 @@ from nanocore.capabilities.compute import (
     ListNodes,
     PoolUsage,
     Problem,
+    StopNode,
     SystemOverview,
     ZoneUsage,
 )
@@ -56,6 +57,7 @@ class Nodes:
             Handler(ListNodes, self._list),
             Handler(GetNode, self._get),
             Handler(ActOnNode, self._act),
+            Handler(StopNode, self._stop),
             Handler(DeleteNode, self._delete),
             Handler(ListNodePlugins, self._list_plugins),
             Handler(GetSystemOverview, self._overview),
@@ -75,13 +77,10 @@ class Nodes:
 
     async def _act(self, message: ActOnNode, _call: Call) -> Node:
         node = self._view(message.id)
-        if message.action in ("enable", "disable"):
-            await self._set_enabled(node, is_enabled=message.action == "enable")
-        elif message.action in ("restart", "stop"):
-            await self._stop_kernel(node, is_restart=message.action == "restart")
-        else:
-            text = f"action must be enable, disable, restart or stop, got {message.action[:80]!r}"
+        if message.action not in ("enable", "disable"):
+            text = f"action must be enable or disable, got {message.action[:80]!r}"
             raise NanoError(ErrorCode.INVALID_ARGUMENT, text, field="action")
+        await self._set_enabled(node, is_enabled=message.action == "enable")
         return self._view(node.id)
 
     async def _set_enabled(self, node: Node, *, is_enabled: bool) -> None:
@@ -92,12 +91,14 @@ class Nodes:
         await self._board.store.commit(Put(NODE_SETTINGS, node.id, structs.replace(before, is_enabled=is_enabled)))
         self._board.refresh_node(node.id)
 
-    async def _stop_kernel(self, node: Node, *, is_restart: bool) -> None:
+    async def _stop(self, message: StopNode, _call: Call) -> Node:
+        node = self._view(message.id)
         if node.state is not NodeState.ONLINE:
             raise NanoError(ErrorCode.WRONG_STATE, f"node {node.name} does not answer; {HOW_TO_START}")
-        if not is_restart:
+        if not message.is_restart:
             self._refuse_last_role(node, "stopped")
-        await self._context.call(StopKernel(is_restart=is_restart), dst=node.id)
+        await self._context.call(StopKernel(is_restart=message.is_restart), dst=node.id)
+        return self._view(node.id)
 
     async def _list_plugins(self, message: ListNodePlugins, _call: Call) -> list[PluginHealth]:
         node = self._view(message.id)

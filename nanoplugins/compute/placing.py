@@ -9,7 +9,7 @@ from nanocore.capabilities.placement import Candidate, Decision, PlacementReques
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ComputePoolId, InstanceId, NodeId
-from nanocore.model.compute_pool import ComputePoolRecord
+from nanocore.model.compute_pool import ComputePoolRecord, Usage
 from nanocore.model.instance import InstanceRecord
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
@@ -85,7 +85,7 @@ class Placing:
                 is_reachable=cell.is_reachable,
                 is_enabled=self._board.is_enabled(id),
                 instances=len(records),
-                usage=cell_usage(cell, records.values()),
+                usage=cell_usage(cell, records.values()) if cell.has_reported else Usage(),
                 cached_images=cell.report.cached_images,
                 cpu_overcommit=pool.cpu_overcommit,
                 memory_overcommit=pool.memory_overcommit,

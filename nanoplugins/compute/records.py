@@ -24,10 +24,14 @@ class NameRecord(Struct, frozen=True, kw_only=True):
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
-    """What an administrator said of a node."""
+    """What outlives a restart of the core: an administrator's word on a node, and its size."""
 
     id: NodeId
     is_enabled: bool = True
+    cores: int = 0
+    """With the next two, what it said last that it has: the zone's sums must not jump when the core restarts."""
+    memory_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class Tombstone(Struct, frozen=True, kw_only=True):

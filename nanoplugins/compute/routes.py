@@ -90,6 +90,17 @@ def _node_routes() -> list[Route]:
             for action, summary in (
                 ("enable", "Let a cell get new instances"),
                 ("disable", "Let a cell get no new instances"),
+            )
+        ),
+        *(
+            Route(
+                "POST",
+                f"/nodes/{{id}}/actions/{action}",
+                compute.StopNode,
+                summary,
+                constants=(("is_restart", action == "restart"),),
+            )
+            for action, summary in (
                 ("restart", "Restart a node's kernel; guests run on"),
                 ("stop", "Stop a node's kernel until it is started on its host; guests run on"),
             )

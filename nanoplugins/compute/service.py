@@ -111,6 +111,7 @@ class ComputeService:
     async def _on_report(self, event: CellReported, source: NodeInfo) -> None:
         own = self._board.cells.put_report(source.id, event.report)
         if own is not None:
+            await self._board.keep_size(source.id)
             await self._context.publish(CellUsed(node_id=source.id, report=own))
         self._storage.cell_reported()
 
