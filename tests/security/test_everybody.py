@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 PUBLIC = {("post", "/session"), ("get", "/system")}
 OWN = {("post", "/session"), ("delete", "/session"), ("post", "/tokens"), ("delete", "/tokens/{id}")}
 """Writes that everybody who is logged in may do."""
+VALUES = {"kind": "screen", "address": "10.9.9.9", "slot": "0"}
+"""Of parameters that are no ids."""
 WRITES = {"post", "put", "patch", "delete"}
 
 
@@ -39,8 +43,13 @@ def requests(site: Site) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
             headers |= {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
         if path == "/events" or "/consoles/" in path:
             headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
-        real = path.replace("{id}", NOBODY).replace("{node_id}", NOBODY).replace("{kind}", "screen")
-        arguments: dict[str, Any] = {"headers": headers}
+        real = re.sub(r"\{(\w+)\}", lambda found: VALUES.get(found[1], NOBODY), path)
+        needed = {
+            item["name"]: item["example"]
+            for item in operation["parameters"]
+            if item["in"] == "query" and item.get("required")
+        }
+        arguments: dict[str, Any] = {"headers": headers} | ({"params": needed} if needed else {})
         if method in {"post", "put", "patch"} and "/uploads/" not in path:
             arguments["json"] = example
         assert "{" not in real, real
@@ -110,6 +119,55 @@ def test_a_viewer_changes_nothing(site: Site) -> None:
             answer = client.post("/tokens", json={"name": "more", "roles": roles})
             assert answer.status_code in {400, 403}, answer.text
     assert state() == before
+
+
+def permissions() -> dict[tuple[str, str], str]:
+    """Return what each route takes, by method and path."""
+    found = {}
+    for point in entry_points(group="nano.plugins"):
+        routes = getattr(point.load()(), "nano_rest_routes", None)
+        for route in routes() if routes is not None else ():
+            found[route.method.lower(), route.path] = route.message.permission
+    return found
+
+
+ADMIN_ONLY = {
+    "node.invite",
+    "node.delete",
+    "node.stop",
+    "storage_pool.create",
+    "storage_pool.update",
+    "storage_pool.delete",
+}
+"""What opens or closes the zone itself, or names folders of its hosts."""
+
+
+def test_every_role_may_what_its_list_says_and_nothing_else(site: Site) -> None:
+    wanted = permissions()
+    of_operator = permissions_of(["operator"])
+    denied = {permission for permission in wanted.values() if not is_permitted(of_operator, permission)}
+    assert denied - {"public"} == ADMIN_ONLY
+    refused, let_in = set(), set()
+    tokens = {"operator": site.token(roles=["operator"]), "admin": site.admin}
+    for role, token in tokens.items():
+        with site.client(token) as client:
+            for method, path, real, arguments in requests(site):
+                permission = wanted.get((method, path), "public")
+                may = permission == "public" or is_permitted(permissions_of([role]), permission)
+                # What may make something with the example's values is only asked of those who may not.
+                if (
+                    "/consoles/" in path
+                    or (may and (method == "post" and "{id}" not in path))
+                    or (method, path) in OWN | PUBLIC
+                ):
+                    continue
+                answer = client.request(method, real, **arguments)
+                assert (answer.status_code == 403) is not may, (role, method, path, answer.status_code, answer.text)
+                assert answer.status_code not in {401, 500}, (role, method, path, answer.text)
+                (let_in if may else refused).add((role, method, path))
+    assert {role for role, _, _ in refused} == {"operator"}
+    assert len(refused) >= 5
+    assert len(let_in) > 100
 
 
 def test_a_repeat_needs_a_login_that_still_lives(site: Site) -> None:
