@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -58,7 +59,12 @@ def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateLibvir
 @pytest.fixture(scope="session")
 def demo_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo disk image, built from the distribution's packages; kept between runs in ``.cache``."""
-    cached = Path(__file__).parents[1] / ".cache" / "demo.qcow2"
+    made_from = [
+        Path(demo_image_module.__file__),
+        *sorted((Path(demo_image_module.__file__).parent / "demo").iterdir()),
+    ]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
+    cached = Path(__file__).parents[1] / ".cache" / f"demo-{digest[:12]}.qcow2"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
         fresh = tmp_path_factory.mktemp("demo") / "demo.qcow2"

@@ -114,25 +114,31 @@ def bandwidth_kib(bytes_per_second: int) -> int:
 
 
 def drive(spec: MediaSpec, *, boot_order: int | None = None) -> ET.Element:
-    """Return a CD drive on the chipset's SATA ports: every firmware boots from it, none can be added live."""
-    return _cdrom(disk_name(spec.slot, "sd"), f"{MEDIA_ALIAS}{spec.slot}", spec.path, boot_order)
+    """Return a CD drive on virtio-scsi.
 
-
-def seed_drive(path: str, slot: int) -> ET.Element:
-    """Return the drive with the cloud-init seed, which nobody boots from."""
-    return _cdrom(disk_name(slot, "sd"), SEED_ALIAS, path, None)
-
-
-def _cdrom(name: str, alias: str, path: str | None, boot_order: int | None) -> ET.Element:
+    Both firmwares boot from it, and the kernels that distributions make for clouds, which know no SATA, see it.
+    """
     element = ET.Element("disk", type="file", device="cdrom")
     ET.SubElement(element, "driver", name="qemu", type="raw")
-    if path is not None:
-        ET.SubElement(element, "source", file=path)
-    ET.SubElement(element, "target", dev=name, bus="sata")
+    if spec.path is not None:
+        ET.SubElement(element, "source", file=spec.path)
+    ET.SubElement(element, "target", dev=disk_name(spec.slot, "sd"), bus="scsi")
     ET.SubElement(element, "readonly")
     if boot_order is not None:
         ET.SubElement(element, "boot", order=str(boot_order))
-    ET.SubElement(element, "alias", name=alias)
+    ET.SubElement(element, "alias", name=f"{MEDIA_ALIAS}{spec.slot}")
+    return element
+
+
+def seed_disk(path: str, name: str) -> ET.Element:
+    """Return the read-only disk with the cloud-init seed, which is found by its label; nobody boots from it."""
+    element = ET.Element("disk", type="file", device="disk")
+    ET.SubElement(element, "driver", name="qemu", type="raw")
+    ET.SubElement(element, "source", file=path)
+    ET.SubElement(element, "target", dev=name, bus="virtio")
+    ET.SubElement(element, "readonly")
+    text(element, "serial", "nano-seed")
+    ET.SubElement(element, "alias", name=SEED_ALIAS)
     return element
 
 

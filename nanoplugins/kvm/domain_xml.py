@@ -23,8 +23,8 @@ SHORT_ID_LENGTH = 8
 
 FREE_PORTS = 8
 """Room for devices that are added to a running guest."""
-DEVICES_ON_PORTS = 5
-"""USB, the agent's channel, balloon, random numbers, and the port that the firmware likes to keep."""
+DEVICES_ON_PORTS = 7
+"""USB, SCSI, the agent's channel, balloon, random numbers, the seed, and one to spare."""
 VCPU_GROWTH = 4
 MOST_GROWN_VCPUS = 16
 
@@ -107,7 +107,7 @@ def build(spec: GuestSpec, platform: Platform, *, zone: str, before: ET.Element 
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "preserve")):
         text(root, f"on_{event}", action)
     parts = ET.SubElement(root, "devices")
-    _add_drives(parts, spec, mark.enforced, has_media=platform.is_qemu or bool(spec.media))
+    _add_drives(parts, spec, mark.enforced)
     for nic in spec.nics:
         parts.append(devices.nic(nic, mark.enforced))
     if platform.is_qemu:
@@ -196,20 +196,17 @@ def _add_machine(root: ET.Element, spec: GuestSpec, platform: Platform) -> None:
     ET.SubElement(power, "suspend-to-disk", enabled="no")
 
 
-def _add_drives(parts: ET.Element, spec: GuestSpec, qos: Qos, *, has_media: bool) -> None:
+def _add_drives(parts: ET.Element, spec: GuestSpec, qos: Qos) -> None:
     """Disks before CDs: an installed system boots though its medium is still in, an empty disk lets the medium boot."""
     order = 0
     for index, disk in enumerate(sorted(spec.disks, key=lambda disk: not disk.is_boot)):
         order += disk.is_boot
         parts.append(devices.disk(disk, devices.disk_name(index), qos, boot_order=order if disk.is_boot else None))
-    if not has_media:
-        return
-    media = sorted(spec.media, key=lambda medium: medium.slot)
-    for medium in media:
+    for medium in sorted(spec.media, key=lambda medium: medium.slot):
         order += 1
         parts.append(devices.drive(medium, boot_order=order))
     if spec.seed_path is not None:
-        parts.append(devices.seed_drive(spec.seed_path, max((medium.slot for medium in media), default=-1) + 1))
+        parts.append(devices.seed_disk(spec.seed_path, devices.disk_name(len(spec.disks))))
 
 
 def _add_qemu_devices(parts: ET.Element, spec: GuestSpec) -> None:
@@ -217,6 +214,7 @@ def _add_qemu_devices(parts: ET.Element, spec: GuestSpec) -> None:
     ET.SubElement(parts, "controller", type="pci", index="0", model="pcie-root")
     for index in range(1, ports + 1):
         ET.SubElement(parts, "controller", type="pci", index=str(index), model="pcie-root-port")
+    ET.SubElement(parts, "controller", type="scsi", index="0", model="virtio-scsi")
     serial = ET.SubElement(parts, "serial", type="pty")
     ET.SubElement(serial, "target", type="isa-serial", port="0")
     console = ET.SubElement(parts, "console", type="pty")

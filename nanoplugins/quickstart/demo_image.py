@@ -1,7 +1,8 @@
 """Builds a small bootable disk image from the distribution's own packages, without mounts and without root.
 
 Kernel and busybox are taken out of their packages (``apt-get download``, ``dpkg -x``); the userland is the files in
-``demo/``; syslinux boots them from a FAT partition. ``python -m nanoplugins.quickstart.demo_image FILE`` builds one.
+``demo/``; from one FAT partition, syslinux boots them for a BIOS and systemd-boot for UEFI.
+``python -m nanoplugins.quickstart.demo_image FILE`` builds one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PARTITION_OFFSET = 1 * MIB
 FAT16_LBA = 0x0E
 BOOT_SIGNATURE = b"\x55\xaa"
 BOOT_CODE_BYTES = 440
+UEFI_PACKAGE = "systemd-boot-efi"
+UEFI_LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 BOOT_CODE = Path("/usr/lib/syslinux/mbr/mbr.bin")
 KERNEL_PACKAGES = ("linux-image-cloud-amd64", "linux-image-virtual")
 """Debian's and Ubuntu's kernel for virtual machines; the first one that the distribution has is taken."""
@@ -47,6 +50,9 @@ MODULES = (
     "virtio_console",
     "evdev",
     "button",
+    "virtio_scsi",
+    "sr_mod",
+    "isofs",
 )
 """Loaded at boot where they are not built in; with all that they depend on."""
 TIMEOUT_SECONDS = 300.0
@@ -66,12 +72,12 @@ def build(target: Path, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="nano-demo-") as name:
         folder = Path(name)
         say("downloading kernel and busybox from the distribution's packages")
-        root = _unpack(folder, [*_kernel_packages(), "busybox-static"])
+        root = _unpack(folder, [*_kernel_packages(), "busybox-static", UEFI_PACKAGE])
         say("packing the guest's files")
         kernel, version = _kernel(root)
         (folder / "initrd.gz").write_bytes(_initrd(root, version))
         say("making the disk bootable")
-        disk = _disk(folder, kernel)
+        disk = _disk(folder, kernel, root / UEFI_LOADER)
         partial = target.with_suffix(".partial")
         _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk), str(partial))
         partial.replace(target)
@@ -194,7 +200,7 @@ def _uncompressed(module: Path) -> bytes:
     return module.read_bytes()
 
 
-def _disk(folder: Path, kernel: Path) -> Path:
+def _disk(folder: Path, kernel: Path, loader: Path) -> Path:
     disk = folder / "disk.raw"
     with disk.open("wb") as file:
         file.write(partition_table(BOOT_CODE.read_bytes()))
@@ -218,8 +224,15 @@ def _disk(folder: Path, kernel: Path) -> Path:
         "NANODEMO",
         "::",
     )
-    configuration = Path(__file__).parent / "demo" / "syslinux.cfg"
-    for source, name in ((kernel, "vmlinuz"), (folder / "initrd.gz", "initrd.gz"), (configuration, "syslinux.cfg")):
+    _run("mmd", "-i", partition, "::EFI", "::EFI/BOOT", "::loader", "::loader/entries")
+    files = Path(__file__).parent / "demo"
+    for source, name in (
+        (kernel, "vmlinuz"),
+        (folder / "initrd.gz", "initrd.gz"),
+        (files / "syslinux.cfg", "syslinux.cfg"),
+        (loader, "EFI/BOOT/BOOTX64.EFI"),
+        (files / "uefi.conf", "loader/entries/demo.conf"),
+    ):
         _run("mcopy", "-i", partition, str(source), f"::{name}")
     _run("syslinux", "--install", "--offset", str(PARTITION_OFFSET), str(disk))
     return disk

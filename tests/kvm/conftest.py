@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,3 +39,11 @@ def libvirtd() -> Iterator[PrivateLibvirtd]:
     # Not tmp_path: a guest's sockets lie deep below, and a socket's path may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="nano-", dir="/tmp") as folder, private_libvirtd(Path(folder)) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def bridge() -> Iterator[str]:
+    name = f"nt{os.getpid()}"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True, timeout=60)
+    yield name
+    subprocess.run(["ip", "link", "delete", name], check=True, timeout=60)

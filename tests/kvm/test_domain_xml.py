@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocore.capabilities.hypervisor import DiskSpec, GuestSpec, NicSpec
+from nanocore.capabilities.hypervisor import DiskSpec, GuestSpec, MediaSpec, NicSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, StepKey, VolumeId
-from nanocore.model.instance import MIB
+from nanocore.model.instance import MIB, Firmware, Qos
 from nanocore.wire import structs
 from nanoplugins.kvm import devices, domain_xml
 from nanoplugins.kvm.domain_xml import Platform
@@ -134,3 +134,75 @@ def test_no_name_becomes_markup(name: str) -> None:
     assert (mark.name, mark.zone) == (name, name)
     root = ET.fromstring(xml)
     assert [child.tag for child in root] == [child.tag for child in build()]
+
+
+def test_an_installed_disk_boots_before_media_and_an_empty_one_lets_them() -> None:
+    media = [MediaSpec(slot=1), MediaSpec(slot=0, path="/iso/system.iso")]
+    root = build(structs.replace(SPEC, media=media, seed_path="/seeds/web-1.iso"))
+    orders = {
+        attribute(disk, "target", "dev"): (order.get("order") if (order := disk.find("boot")) is not None else None)
+        for disk in root.findall("devices/disk")
+    }
+    assert orders == {"vda": "1", "vdb": None, "sda": "2", "sdb": "3", "vdc": None}
+    without_boot_disk = build(structs.replace(SPEC, disks=[DATA], media=media))
+    first = without_boot_disk.find("devices/disk[@device='cdrom']/boot")
+    assert first is not None
+    assert first.get("order") == "1"
+
+
+def test_the_seed_is_a_read_only_disk() -> None:
+    seed = build(structs.replace(SPEC, seed_path="/seeds/web-1.iso")).findall("devices/disk")[-1]
+    assert attribute(seed, "source", "file") == "/seeds/web-1.iso"
+    assert attribute(seed, "target", "bus") == "virtio"
+    assert seed.find("readonly") is not None
+
+
+def test_a_port_may_be_named_and_isolated() -> None:
+    nic = structs.replace(NIC, device="nano12345", is_isolated=True)
+    element = build(structs.replace(SPEC, nics=[nic])).find("devices/interface")
+    assert element is not None
+    assert attribute(element, "target", "dev") == "nano12345"
+    assert attribute(element, "port", "isolated") == "yes"
+
+
+def test_uefi_takes_no_vendors_keys() -> None:
+    root = build(structs.replace(SPEC, firmware=Firmware.UEFI, has_tpm=True))
+    assert attribute(root, "os", "firmware") == "efi"
+    features = {feature.get("name"): feature.get("enabled") for feature in root.findall("os/firmware/feature")}
+    assert features == {"enrolled-keys": "no", "secure-boot": "no"}
+    assert attribute(root, "devices/tpm/backend", "version") == "2.0"
+    assert build().find("devices/tpm") is None
+
+
+def test_limits_are_written_and_those_that_are_impossible_are_named() -> None:
+    qos = Qos(cpu_weight=200, disk_iops=10, disk_bytes_per_second=2048, network_bytes_per_second=4096)
+    spec = structs.replace(SPEC, qos=qos)
+    root = build(spec)
+    assert root.findtext("cputune/shares") == "200"
+    assert [disk.findtext("iotune/total_iops_sec") for disk in root.findall("devices/disk")] == ["10", "10"]
+    assert attribute(root, "devices/interface/bandwidth/outbound", "average") == "4"
+    platform = Platform("qemu", limits_unsupported={"network_bytes_per_second": "no qdisc"}, full_cpu_shares=1024)
+    root = ET.fromstring(domain_xml.build(spec, platform, zone="north"))
+    assert root.findtext("cputune/shares") == "2048"
+    assert root.find("devices/interface/bandwidth") is None
+    mark = domain_xml.read_mark(root)
+    assert mark is not None
+    assert (mark.qos, mark.limits_unsupported) == (qos, ("network_bytes_per_second",))
+    assert mark.enforced == structs.replace(qos, network_bytes_per_second=None)
+
+
+def test_devices_that_stay_keep_their_place() -> None:
+    before = build()
+    for element, bus in zip(before.findall("devices/disk"), ("0x07", "0x1f"), strict=True):
+        ET.SubElement(element, "address", type="pci", domain="0x0000", bus=bus, slot="0x00", function="0x0")
+    after = ET.fromstring(
+        domain_xml.build(structs.replace(SPEC, disks=[DATA], nics=[]), Platform("qemu"), zone="north", before=before)
+    )
+    assert attribute(after, "devices/disk/address", "bus") == "0x1f"
+    ports = after.findall("devices/controller[@model='pcie-root-port']")
+    assert max(int(port.get("index") or 0) for port in ports) >= 0x1F
+
+
+def test_there_is_room_for_devices_that_come_later() -> None:
+    ports = build().findall("devices/controller[@model='pcie-root-port']")
+    assert len(ports) >= domain_xml.FREE_PORTS + len(SPEC.disks) + len(SPEC.nics)

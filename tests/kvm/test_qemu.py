@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ FOREIGN = """
 """
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("libvirt", "qemu", "root"), pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def bridge() -> Iterator[str]:
-    name = f"nt{os.getpid()}"
-    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True, timeout=60)
-    yield name
-    subprocess.run(["ip", "link", "delete", name], check=True, timeout=60)
 
 
 def image_facts(path: str) -> dict[str, Any]:
