@@ -9,15 +9,15 @@ cell asks for the link by a ``STREAM`` message first.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nanocore.contracts.node import NodeInfo
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.kernel.exchange import Exchange, decode_error, encode_error
-from nanocore.kernel.stream_end import Frames, StreamEnd, lost_link
+from nanocore.kernel.stream_end import WINDOW_BYTES, Frames, StreamEnd, lost_link
 from nanocore.kernel.trust import CoreAddress
 from nanocore.transport.base import Fabric, Frame, TransportLimits
 from nanocore.wire.envelope import Header, Kind, pack
@@ -27,8 +27,24 @@ LIMITS = TransportLimits(
     max_frame_bytes=512 * 1024, max_frames=3, max_message_bytes=1024 * 1024, queue_length=1000, high_water_mark=100
 )
 BUSY_RETRY_SECONDS = 0.02
+HELD_FRAMES = 1024
+"""Of one direction of a stream that passes through; credit bounds its bytes, and this its smallest chunks."""
+LATE_PER_PEER = 1000
+"""Answers and the like that wait for a peer to take something; one that takes nothing at all is hung up on."""
 
 OnOpen = Callable[[Header, memoryview, NodeInfo, StreamEnd], asyncio.Future[Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    """Frames on their way through this node. An honest sender never has more on the way than the receiver's credit."""
+
+    frames: deque[list[Frame]] = field(default_factory=deque)
+    size: int = 0
+
+    @property
+    def is_too_much(self) -> bool:
+        return self.size > WINDOW_BYTES or len(self.frames) > HELD_FRAMES
 
 
 @dataclass(eq=False, slots=True)
@@ -37,7 +53,9 @@ class _Passing:
 
     opener: str
     target: str
-    ended: set[str]
+    ended: set[str] = field(default_factory=set)
+    held: dict[str, _Held] = field(default_factory=dict)
+    """By the neighbour that sent them, frames that the other one can't take yet, in their order."""
 
 
 @dataclass(eq=False, slots=True)
@@ -76,6 +94,7 @@ class Streams:
         self._passing: dict[str, _Passing] = {}
         self._count: Counter[str] = Counter()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._late: Counter[str] = Counter()
 
     @property
     def port(self) -> int | None:
@@ -222,7 +241,23 @@ class Streams:
             self._transport.send(hop, frames)
         except NanoError as error:
             if error.code is ErrorCode.BUSY:
-                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._send, hop, frames)
+                self._later(hop, lambda: self._send(hop, frames))
+
+    def _later(self, hop: str, act: Callable[[], None]) -> None:
+        """Try again in a moment; hang up on a peer for which too much waits already."""
+        if self._late[hop] >= LATE_PER_PEER:
+            self._exchange.on_violation(hop, "takes nothing of its streams; hung up")
+            self.cut(hop, "it takes nothing that is sent to it")
+            return
+        self._late[hop] += 1
+
+        def again() -> None:
+            self._late[hop] -= 1
+            if not self._late[hop]:
+                del self._late[hop]
+            act()
+
+        asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, again)
 
     def _feed(self, header: Header, body: memoryview, frames: list[Frame], peer: NodeInfo) -> None:
         entry = self._entries.get(header.id)
@@ -231,9 +266,14 @@ class Streams:
             self._exchange.dropped["stream"] += 1
             return
         if header.kind is Kind.STREAM:
+            is_refusal = header.op == "close" and len(frames) > 1
             entry.end.feed(header.op, frames[1] if len(frames) > 1 else b"")
-            if entry.accepted is not None and not entry.accepted.done() and entry.end.error is not None:
-                entry.accepted.set_exception(entry.end.error)
+            if entry.accepted is not None and not entry.accepted.done():
+                # A quick handler's bytes, and even its end, come before the word that it took the stream.
+                if is_refusal and entry.end.error is not None:
+                    entry.accepted.set_exception(entry.end.error)
+                else:
+                    entry.accepted.set_result(None)
         elif entry.accepted is not None and not entry.accepted.done():
             if header.kind is Kind.REPLY:
                 entry.accepted.set_result(None)
@@ -250,23 +290,67 @@ class Streams:
                 self._exchange.dropped["stream"] += 1
                 return
             hop, onward = self._exchange.way_on(header, peer)
+            packed = [pack(onward, body), *frames[1:]]
+            if known is not None and peer.id in known.held:
+                self._hold(header, known, peer, hop, packed)
+                return
             if header.kind is Kind.REQUEST and not self._transport.is_linked(hop):
                 self._when_linked(hop, header, body, frames, peer)
                 return
-            self._transport.send(hop, [pack(onward, body), *frames[1:]])
+            self._transport.send(hop, packed)
         except NanoError as error:
-            if error.code is ErrorCode.BUSY:
-                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._pass_on, header, body, frames, peer)
+            if error.code is ErrorCode.BUSY and known is not None:
+                self._hold(header, known, peer, hop, packed)
+            elif error.code is ErrorCode.BUSY:
+                self._later(peer.id, lambda: self._pass_on(header, body, frames, peer))
             elif header.kind is Kind.REQUEST:
                 self._answer(header, peer.id, error)
             return
         if known is None:
-            self._passing[header.id] = _Passing(peer.id, hop, set())
+            self._passing[header.id] = _Passing(peer.id, hop)
             return
+        self._note_passed(header, known, peer)
+
+    def _note_passed(self, header: Header, known: _Passing, peer: NodeInfo) -> None:
         if header.op == "end" and header.kind is Kind.STREAM:
             known.ended.add(peer.id)
         if header.kind is Kind.ERROR or header.op == "close" or len(known.ended) > 1:
             self._passing.pop(header.id, None)
+
+    def _hold(self, header: Header, known: _Passing, peer: NodeInfo, hop: str, packed: list[Frame]) -> None:
+        """Keep a frame until ``hop`` takes it, behind those before it; end a stream that sends without credit."""
+        held = known.held.get(peer.id)
+        if held is None:
+            held = known.held[peer.id] = _Held()
+            asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._release, header.id, known, peer.id, hop)
+        held.frames.append(packed)
+        held.size += sum(len(frame) for frame in packed[1:])
+        if not held.is_too_much:
+            self._note_passed(header, known, peer)
+            return
+        self._passing.pop(header.id, None)
+        error = NanoError(
+            ErrorCode.BUSY, f"node {peer.name} sent more than the stream may have on the way", reason="stream.no_credit"
+        )
+        self._exchange.on_violation(peer.id, "sends more on a stream than it has credit for")
+        for end in (known.opener, known.target):
+            close = Header(kind=Kind.STREAM, id=header.id, op="close", src=self._me.id, dst=end)
+            self._send(end, [pack(close), encode_error(error)])
+        known.held.clear()
+
+    def _release(self, id: str, known: _Passing, sender: str, hop: str) -> None:
+        """Pass on what is held, as far as ``hop`` takes it."""
+        held = known.held.get(sender)
+        while held is not None and held.frames:
+            try:
+                self._transport.send(hop, held.frames[0])
+            except NanoError as error:
+                if error.code is not ErrorCode.BUSY:
+                    break
+                asyncio.get_running_loop().call_later(BUSY_RETRY_SECONDS, self._release, id, known, sender, hop)
+                return
+            held.size -= sum(len(frame) for frame in held.frames.popleft()[1:])
+        known.held.pop(sender, None)
 
     def _check_new(self, id: str, opener: NodeInfo) -> None:
         """Return if ``opener`` may open one more stream to another node."""

@@ -101,6 +101,12 @@ class Plugin:
         self.streams.append(stream)
         if message.mode == "refuse":
             raise NanoError(ErrorCode.NOT_FOUND, "no such image")
+        if message.mode == "give":
+            for word in (b"all", b" of", b" it"):
+                await stream.send(word)
+            await stream.end()
+            await stream.close()
+            return
         if message.mode == "hang":
             await asyncio.Event().wait()
         while (chunk := await stream.receive()) is not None:

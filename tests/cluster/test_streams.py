@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,10 @@ from nanocore.contracts.node import (
 from nanocore.contracts.stream import MAX_CHUNK_BYTES, Stream
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.kernel.messenger import MessengerSettings
+from nanocore.kernel.streams import HELD_FRAMES
 from nanocore.testing.cluster import QUICK, Cluster, cluster, wait_for
 from nanocore.testing.faults import TcpProxy
+from nanocore.wire.envelope import Header, Kind, pack
 from tests.cluster.cast import Change, Echo, Pipe, Plugin, Ticked, Whispered, crash, refusal
 
 pytestmark = pytest.mark.cluster
@@ -108,6 +112,92 @@ def test_streams_carry_bytes_in_every_direction(play: Callable[..., None]) -> No
             await stream.close()
         for node in (nodes.core, first, second):
             await wait_for(lambda node=node: not node._streams._entries, "nothing is left")  # type: ignore[misc]
+
+    play(body, cells=2)
+
+
+def test_what_a_quick_handler_gives_arrives_though_it_is_over_before_it_was_taken(play: Callable[..., None]) -> None:
+    async def body(nodes: Cluster) -> None:
+        Plugin(nodes.core)
+        for _ in range(20):
+            stream = await nodes.cells[0].open_stream(Pipe(mode="give"))
+            received = b""
+            while (chunk := await stream.receive()) is not None:
+                received += chunk
+            assert received == b"all of it"
+            await stream.close()
+
+    play(body)
+
+
+class Clogged:
+    """A transport over which one peer takes nothing while ``is_clogged``."""
+
+    def __init__(self, real: Any, peer: str) -> None:
+        self._real = real
+        self._peer = peer
+        self.is_clogged = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def send(self, peer: str, frames: list[Any]) -> None:
+        if self.is_clogged and peer == self._peer:
+            raise NanoError(ErrorCode.BUSY, "the queue is full")
+        self._real.send(peer, frames)
+
+
+def test_frames_that_wait_on_their_way_keep_their_order(play: Callable[..., None]) -> None:
+    async def body(nodes: Cluster) -> None:
+        first, second = nodes.cells
+        Plugin(second)
+        stream = await first.open_stream(Pipe(), dst=second.info.id)
+        clog: Any = Clogged(nodes.core._streams._transport, second.info.id)
+        nodes.core._streams._transport = clog
+        clog.is_clogged = True
+        words = [b"%d," % number for number in range(100)]
+        for word in words[:50]:
+            await stream.send(word)
+        passing = next(iter(nodes.core._streams._passing.values()))
+        await wait_for(lambda: any(held.frames for held in passing.held.values()), "frames that wait")
+        clog.is_clogged = False
+        for word in words[50:]:
+            await stream.send(word)
+        await stream.end()
+        received = b""
+        while (chunk := await stream.receive()) is not None:
+            received += chunk
+        assert received == b"".join(words)
+        assert not passing.held
+        await stream.close()
+
+    play(body, cells=2)
+
+
+@pytest.mark.parametrize("size", [1, MAX_CHUNK_BYTES])
+def test_a_cell_that_floods_a_stream_passed_on_is_cut_short(play: Callable[..., None], size: int) -> None:
+    async def body(nodes: Cluster) -> None:
+        mallory, second = nodes.cells
+        Plugin(second)
+        stream = await mallory.open_stream(Pipe(), dst=second.info.id)
+        core = nodes.core._streams
+        clog: Any = Clogged(core._transport, second.info.id)
+        core._transport = clog
+        clog.is_clogged = True
+        id = next(iter(core._passing))
+        header = Header(kind=Kind.STREAM, id=id, op="data", src=mallory.info.id, dst=second.info.id)
+        most = 0
+        async with asyncio.timeout(20):
+            while stream.error is None:
+                with contextlib.suppress(NanoError):
+                    mallory._streams._transport.send(nodes.core.info.id, [pack(header), b"x" * size])
+                for passing in core._passing.values():
+                    most = max(most, sum(len(held.frames) for held in passing.held.values()))
+                await asyncio.sleep(0)
+        assert not core._passing
+        assert most <= HELD_FRAMES
+        assert (await refusal(stream.receive())).code is ErrorCode.BUSY
+        clog.is_clogged = False
 
     play(body, cells=2)
 
