@@ -10,33 +10,62 @@ from typing import TypeVar
 
 import pytest
 
-from nanocore.capabilities.network import NetworkDriver, NetworkSpec, PortSpec
+from nanocore.capabilities.network import NetworkDriver, NetworkSpec, PolicySpec, PortSpec
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import NetworkId, new_id
-from nanocore.model.network import NetworkMode
+from nanocore.ids import NetworkId, SecurityPolicyId, new_id
+from nanocore.model.network import NetworkMode, PolicyAction, PolicyDirection, PolicyProtocol, PolicyRule
+from nanocore.wire import structs
 
 T = TypeVar("T")
 
 
-def network_spec(third: int = 77, *, id: str | None = None) -> NetworkSpec:
-    """Return a small network, ``10.213.<third>.0/28``."""
+def network_spec(
+    third: int = 77, *, id: str | None = None, mode: NetworkMode = NetworkMode.NAT, has_ipv6: bool = False
+) -> NetworkSpec:
+    """Return a small network, ``10.213.<third>.0/28``, and ``fd00:213:<third>::/64`` if it has IPv6."""
     return NetworkSpec(
         id=NetworkId(id or new_id()),
         name=f"net-{third}",
-        mode=NetworkMode.NAT,
+        mode=mode,
         cidr=f"10.213.{third}.0/28",
         gateway=f"10.213.{third}.1",
         domain="nano.internal",
+        ipv6_cidr=f"fd00:213:{third}::/64" if has_ipv6 else "",
+        ipv6_gateway=f"fd00:213:{third}::1" if has_ipv6 else "",
     )
 
 
 def port_spec(network: NetworkSpec, last: int = 2, *, nic_id: str | None = None) -> PortSpec:
     """Return the port of a card with the ``last``-th address of ``network``."""
+    addresses = [network.gateway.rsplit(".", 1)[0] + f".{last}"]
+    if network.ipv6_cidr:
+        addresses.append(f"{network.ipv6_gateway[:-1]}{last:x}")
     return PortSpec(
         nic_id=nic_id or new_id(),
         mac=f"52:54:00:00:00:{last:02x}",
-        addresses=[network.gateway.rsplit(".", 1)[0] + f".{last}"],
+        addresses=addresses,
         hostname=f"guest-{last}",
+    )
+
+
+def policy_spec(*rules: PolicyRule, inbound: PolicyAction = PolicyAction.DROP) -> PolicySpec:
+    """Return a policy that lets everything out, and in what ``rules`` say."""
+    return PolicySpec(
+        id=SecurityPolicyId(new_id()),
+        name="policy",
+        default_inbound=inbound,
+        default_outbound=PolicyAction.ACCEPT,
+        rules=list(rules),
+    )
+
+
+def _rule(*, ports: str | None = None, remote: str | None = None) -> PolicyRule:
+    return PolicyRule(
+        direction=PolicyDirection.INBOUND,
+        action=PolicyAction.ACCEPT,
+        protocol=PolicyProtocol.TCP,
+        ports=ports,
+        remote=remote,
     )
 
 
@@ -162,6 +191,9 @@ class NetworkSuite:
                 PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=["192.0.2.1"], hostname="a"),
                 PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=[network.gateway], hostname="a"),
                 PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=["1.2.3"], hostname="a"),
+                PortSpec(nic_id=good.nic_id, mac=good.mac, addresses=[], hostname="a"),
+                structs.replace(good, policy=policy_spec(_rule(ports="22;"))),
+                structs.replace(good, policy=policy_spec(_rule(remote="10.0.0.1/8"))),
             ]
             for port in bad:
                 with pytest.raises(NanoError) as caught:
@@ -183,5 +215,94 @@ class NetworkSuite:
                 await driver.ensure_port(network, port_spec(network))
             assert caught.value.code is ErrorCode.CONFLICT
             assert await driver.list_ports() == [first.nic_id]
+
+        self.with_driver(work)
+
+    def test_a_port_says_how_a_guest_joins_it(self) -> None:
+        """Device names fit an interface, differ, and are the same after a restart; a routed network isolates."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            ports = [port_spec(network, last) for last in (2, 3)]
+            for port in ports:
+                await driver.ensure_port(network, port)
+            infos = [await driver.get_port(port.nic_id) for port in ports]
+            assert all(info.is_isolated for info in infos)
+            devices = {info.device for info in infos}
+            assert len(devices) == len(ports)
+            assert all(device is not None and 0 < len(device) <= 15 for device in devices)  # noqa: PLR2004  IFNAMSIZ - 1
+
+        self.with_driver(work)
+
+    def test_update_changes_a_port_that_is_there_and_makes_none(self) -> None:
+        """A changed policy, name or network is taken over; an absent port stays absent."""
+
+        async def work(driver: NetworkDriver) -> None:
+            network = network_spec()
+            port = port_spec(network)
+            assert not await driver.update_port(network, port)
+            assert await driver.list_ports() == []
+            bridge = await driver.ensure_port(network, port)
+            rules = [
+                PolicyRule(
+                    direction=direction, action=PolicyAction.ACCEPT, protocol=protocol, ports=ports, remote=remote
+                )
+                for direction in PolicyDirection
+                for protocol, ports in (
+                    (PolicyProtocol.ANY, None),
+                    (PolicyProtocol.ICMP, None),
+                    (PolicyProtocol.TCP, "22,80-90"),
+                    (PolicyProtocol.UDP, None),
+                )
+                for remote in (None, "10.0.0.0/8", "0.0.0.0/0", "10.1.2.3/32", "fd00::/8", "::/0")
+            ]
+            for changed in (
+                structs.replace(port, policy=policy_spec(*rules)),
+                structs.replace(port, policy=policy_spec(inbound=PolicyAction.ACCEPT), hostname="renamed"),
+                port,
+            ):
+                assert await driver.update_port(network, changed)
+            renamed = structs.replace(network, name="other", domain="lab.internal")
+            assert await driver.update_port(renamed, port)
+            assert (await driver.get_port(port.nic_id)).bridge == bridge
+            assert await driver.list_ports() == [port.nic_id]
+
+        self.with_driver(work)
+
+    def test_other_modes_and_ipv6(self) -> None:
+        """What the driver's ``info`` names works; the rest is ``unsupported``."""
+
+        async def work(driver: NetworkDriver) -> None:
+            isolated = network_spec(78, mode=NetworkMode.ISOLATED)
+            dual = network_spec(79, has_ipv6=True)
+            for network, is_supported in (
+                (isolated, NetworkMode.ISOLATED in driver.info.modes),
+                (dual, driver.info.has_ipv6),
+            ):
+                port = port_spec(network)
+                if is_supported:
+                    await driver.ensure_port(network, port)
+                    assert port.nic_id in await driver.list_ports()
+                else:
+                    with pytest.raises(NanoError) as caught:
+                        await driver.ensure_port(network, port)
+                    assert caught.value.code is ErrorCode.UNSUPPORTED
+
+        self.with_driver(work)
+
+    def test_a_bridge_to_the_lan_takes_no_addresses_and_no_policy(self) -> None:
+        """The LAN gives the former, and nobody could enforce the latter."""
+
+        async def work(driver: NetworkDriver) -> None:
+            lan = NetworkSpec(id=NetworkId(new_id()), name="lan", mode=NetworkMode.BRIDGE, interface="lan0")
+            plain = PortSpec(nic_id=new_id(), mac="52:54:00:00:00:02", addresses=[], hostname="guest-2")
+            for port, code in (
+                (structs.replace(plain, addresses=["10.0.0.2"]), ErrorCode.INVALID_ARGUMENT),
+                (structs.replace(plain, policy=policy_spec()), ErrorCode.UNSUPPORTED),
+            ):
+                with pytest.raises(NanoError) as caught:
+                    await driver.ensure_port(lan, port)
+                assert caught.value.code is code
+            assert await driver.list_ports() == []
 
         self.with_driver(work)

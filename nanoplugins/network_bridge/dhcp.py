@@ -8,41 +8,15 @@ unprivileged dnsmasq can reach, while a restart reads its configuration before i
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from nanocore.capabilities.network import NetworkSpec, PortSpec
-from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import parse_id, parse_name
+from nanocore.model.network import NetworkMode
 from nanoplugins.network_bridge.config import NetworkBridgeConfig
 from nanoplugins.network_bridge.names import NetworkNames
 
-A = TypeVar("A", ipaddress.IPv4Network, ipaddress.IPv4Address)
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LEASE_FIELDS = 3
-
-
-def check(network: NetworkSpec, port: PortSpec | None = None) -> None:
-    """Refuse what must not end up in a configuration file; raises ``invalid_argument`` with the field."""
-    parse_id(network.id, field="network.id")
-    cidr = _address(ipaddress.IPv4Network, network.cidr, "network.cidr")
-    gateway = _address(ipaddress.IPv4Address, network.gateway, "network.gateway")
-    _require(gateway in cidr, "network.gateway", f"must be an address of {network.cidr}", network.gateway)
-    for label in network.domain.split("."):
-        parse_name(label, field="network.domain")
-    if port is None:
-        return
-    parse_id(port.nic_id, field="port.nic_id")
-    parse_name(port.hostname, field="port.hostname")
-    _require(bool(_MAC.fullmatch(port.mac)), "port.mac", "must be six lower-case hexadecimal pairs", port.mac)
-    _require(bool(port.addresses), "port.addresses", "must hold at least one address", "none")
-    for text in port.addresses:
-        address = _address(ipaddress.IPv4Address, text, "port.addresses")
-        is_free = address in cidr and text != network.gateway
-        _require(is_free, "port.addresses", f"must be addresses of {network.cidr} other than the gateway", text)
 
 
 def configuration(
@@ -54,7 +28,7 @@ def configuration(
     user: str,
     settings: NetworkBridgeConfig,
 ) -> str:
-    """Return the text of ``dnsmasq.conf``; ``check`` has passed for everything in it."""
+    """Return the text of ``dnsmasq.conf``; ``checks.check`` has passed for everything in it."""
     cidr = ipaddress.IPv4Network(network.cidr)
     lines = [
         f"interface={names.bridge}",
@@ -69,7 +43,7 @@ def configuration(
         "bogus-priv",
         f"domain={network.domain}",
         f"local=/{network.domain}/",
-        f"host-record=gateway,gateway.{network.domain},{network.gateway}",
+        f"host-record=gateway,gateway.{network.domain},{_joined(network.gateway, network.ipv6_gateway)}",
         # Addresses: known cards only, at once (nobody else can have the address, so no ping before the offer).
         f"dhcp-range={cidr.network_address},static,{cidr.netmask},{settings.lease_seconds}",
         "dhcp-authoritative",
@@ -77,32 +51,52 @@ def configuration(
         "no-ping",
         "quiet-dhcp",
     ]
-    if settings.name_servers:
+    if network.ipv6_cidr:
+        lines += _ipv6_lines(names, network, settings)
+    if network.mode is NetworkMode.ISOLATED:
+        # Neither a way out nor questions passed on, which would be one.
+        lines += ["no-resolv", "dhcp-option=option:router"]
+    elif settings.name_servers:
         lines += ["no-resolv", *(f"server={address}" for address in settings.name_servers)]
     for port in sorted(ports, key=lambda each: each.nic_id):
-        lines.append(f"dhcp-host={port.mac},{port.addresses[0]},{port.hostname}")
-        lines += [f"host-record={port.hostname},{port.hostname}.{network.domain},{each}" for each in port.addresses]
+        fixed = [f"[{each}]" if ":" in each else each for each in port.addresses]
+        lines.append(f"dhcp-host={port.mac},{','.join(fixed)},{port.hostname}")
+        lines.append(f"host-record={port.hostname},{port.hostname}.{network.domain},{','.join(port.addresses)}")
     return "\n".join(lines) + "\n"
 
 
+def _ipv6_lines(names: NetworkNames, network: NetworkSpec, settings: NetworkBridgeConfig) -> list[str]:
+    cidr = ipaddress.IPv6Network(network.ipv6_cidr)
+    preference = "low" if network.mode is NetworkMode.ISOLATED else "high"
+    return [
+        "enable-ra",
+        # Off-link: guests send everything to the node, as their ports are isolated, and need not ask for neighbours.
+        f"dhcp-range={cidr.network_address},static,off-link,{cidr.prefixlen},{settings.lease_seconds}",
+        f"ra-param={names.bridge},{preference},60,1800",
+    ]
+
+
+def _joined(*addresses: str) -> str:
+    return ",".join(each for each in addresses if each)
+
+
 def live_leases(text: str, ports: Iterable[PortSpec]) -> str:
-    """Return the lease file ``text`` without the leases of cards that are gone or have other addresses now."""
+    """Return the lease file ``text`` without the leases of cards that are gone or have other addresses now.
+
+    A lease of IPv6 names no MAC, only the address; the line ``duid`` is dnsmasq's own identity.
+    """
     known = {(port.mac, address) for port in ports for address in port.addresses}
+    addresses = {address for _, address in known}
     kept = []
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) >= _LEASE_FIELDS and (fields[1], fields[2]) in known:
+        is_own = fields[:1] == ["duid"]
+        if is_own or (len(fields) >= _LEASE_FIELDS and _is_live(fields, known, addresses)):
             kept.append(line + "\n")
     return "".join(kept)
 
 
-def _address(kind: type[A], text: str, field: str) -> A:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{field}: {error}", field=field) from error
-
-
-def _require(is_fine: bool, field: str, rule: str, got: str) -> None:  # noqa: FBT001  the condition itself
-    if not is_fine:
-        raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{field} {rule}, got {got[:80]!r}", field=field)
+def _is_live(fields: list[str], known: set[tuple[str, str]], addresses: set[str]) -> bool:
+    if ":" in fields[2]:
+        return fields[2] in addresses
+    return (fields[1], fields[2]) in known

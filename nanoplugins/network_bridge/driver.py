@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortInfo, PortSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NetworkId, NodeId, parse_id
-from nanoplugins.network_bridge import dhcp, links, programs, records, ruleset, teardown
+from nanocore.model.network import NetworkMode
+from nanoplugins.network_bridge import checks, dhcp, forwarding, links, programs, records, ruleset, teardown
 from nanoplugins.network_bridge.config import NetworkBridgeConfig
-from nanoplugins.network_bridge.names import NetworkNames
+from nanoplugins.network_bridge.names import NetworkNames, device_name
 from nanoplugins.network_bridge.records import ServedNetwork
 from nanoplugins.network_bridge.watch import ProcessWatch
 
@@ -29,6 +30,8 @@ class _Live:
 
     def __init__(self, served: ServedNetwork) -> None:
         self.served = served
+        self.bridge = served.names.bridge
+        """What guests' cards are plugged into; for mode ``bridge`` perhaps somebody else's."""
         self.lock = asyncio.Lock()
         self.wanted = 0
         """Counts changes, so that changes that arrive while one is being applied are applied together."""
@@ -45,7 +48,7 @@ class _Live:
 
 
 class BridgeDriver:
-    """A Linux bridge, an nftables table and a dnsmasq for each network that has a port on this node.
+    """A Linux bridge, two nftables tables and a dnsmasq for each network that has a port on this node.
 
     Records are written before the act and deleted after it, so ``open`` finds everything that a killed kernel made.
     """
@@ -110,7 +113,7 @@ class BridgeDriver:
         Raises ``invalid_argument``, ``conflict`` (the node has another way to these addresses, or another card has
         the MAC or an address), ``unavailable``. A failed call leaves nothing.
         """
-        dhcp.check(network, port)
+        checks.check(network, port)
         before = self._network_of.get(port.nic_id)
         if before is not None and before != network.id:
             await self.delete_port(port.nic_id)
@@ -133,7 +136,7 @@ class BridgeDriver:
                 with suppress(NanoError):  # what failed once is told once, below
                     await self.delete_port(port.nic_id)
             raise
-        return live.served.names.bridge
+        return live.bridge
 
     async def delete_port(self, nic_id: str) -> None:
         """Remove a port, and its network with the last one; absent is fine."""
@@ -156,7 +159,9 @@ class BridgeDriver:
         network_id = self._network_of.get(nic_id)
         if network_id is None:
             raise NanoError(ErrorCode.NOT_FOUND, f"network card {nic_id[:80]} has no port on this node")
-        return PortInfo(bridge=self._live[network_id].served.names.bridge)
+        live = self._live[network_id]
+        is_isolated = live.served.spec.mode is not NetworkMode.BRIDGE
+        return PortInfo(bridge=live.bridge, device=device_name(nic_id), is_isolated=is_isolated)
 
     async def list_ports(self) -> list[str]:
         """Return the ids of all network cards with a port."""
@@ -175,7 +180,7 @@ class BridgeDriver:
         return [
             f"dnsmasq of network {live.served.spec.name} does not run; guests get no address; see the node's log"
             for live in self._live.values()
-            if live.served.ports and live.watch is None
+            if live.served.ports and live.watch is None and live.served.spec.mode is not NetworkMode.BRIDGE
         ]
 
     async def _apply(self, live: _Live) -> None:
@@ -203,13 +208,20 @@ class BridgeDriver:
 
     async def _bring_up(self, live: _Live) -> None:
         served = live.served
-        await asyncio.to_thread(links.ensure_bridge, served.names, served.spec)
-        if not links.is_forwarding():
-            (self._folder / teardown.FORWARDING_MARK).touch()
-            links.enable_forwarding()
         ports = list(served.ports.values())
-        rules = ruleset.table(served.names, served.spec, ports, is_node_open=self._settings.is_node_open)
-        await asyncio.gather(programs.apply_rules(rules), self._serve(live, ports))
+        rules = ruleset.tables(served.names, served.spec, ports, is_node_open=self._settings.is_node_open)
+        if served.spec.mode is NetworkMode.BRIDGE:
+            live.bridge = await asyncio.to_thread(links.ensure_lan_bridge, served.names, served.spec)
+            await programs.apply_rules(rules)
+            return
+        await asyncio.to_thread(links.ensure_bridge, served.names, served.spec)
+        if served.spec.mode is NetworkMode.NAT or served.spec.ipv6_cidr:
+            forwarding.ensure(self._folder, with_ipv6=bool(served.spec.ipv6_cidr))
+        await asyncio.gather(
+            programs.apply_rules(rules),
+            asyncio.to_thread(links.set_neighbours, served.names, ports),
+            self._serve(live, ports),
+        )
 
     async def _take_down(self, live: _Live) -> None:
         served = live.served

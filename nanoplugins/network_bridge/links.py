@@ -1,4 +1,4 @@
-"""Bridges, addresses and routes by netlink. The home of pyroute2; every function blocks and runs in a thread."""
+"""Bridges, addresses, neighbours and routes by netlink. The home of pyroute2; every function blocks, in a thread."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from nanocore.capabilities.network import NetworkSpec
+from nanocore.capabilities.network import NetworkSpec, PortSpec
 from nanocore.errors import ErrorCode, NanoError
-from nanoplugins.network_bridge.names import BRIDGE_PREFIX, NetworkNames
+from nanoplugins.network_bridge.names import BRIDGE_PREFIX, IPV6_ROUTER, NetworkNames
 
-IPV4 = 2
+IPV4, IPV6 = 2, 10
 LOCAL_TABLE = 255
-FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+ETHERNET = 1
+LINK_SCOPE = 253
+PERMANENT = 0x80
+NO_DAD = 0x02
+SYSCTLS = Path("/proc/sys/net")
+
+Ip = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A destination that this node already knows a way to."""
 
-    destination: ipaddress.IPv4Network
+    destination: Ip
     interface: str
 
 
@@ -30,37 +37,87 @@ def find_overlap(routes: Iterable[Route], network: NetworkSpec, own_bridge: str)
 
     The default route overlaps with everything and means nothing; the bridge's own route is no stranger's.
     """
-    wanted = ipaddress.IPv4Network(network.cidr)
+    wanted = [ipaddress.ip_network(cidr) for cidr in (network.cidr, network.ipv6_cidr) if cidr]
     for route in routes:
-        if route.interface != own_bridge and route.destination.prefixlen and route.destination.overlaps(wanted):
+        if route.interface == own_bridge or not route.destination.prefixlen:
+            continue
+        if any(each.version == route.destination.version and each.overlaps(route.destination) for each in wanted):
             return route
     return None
 
 
 def ensure_bridge(names: NetworkNames, network: NetworkSpec) -> None:
-    """Make the bridge, up, with the gateway's address.
+    """Make the bridge, up, with the gateway's addresses, answering for its guests among each other.
 
     Raises ``conflict`` when the node has another way to these addresses, ``unavailable`` when the kernel refuses.
     """
     from pyroute2 import IPRoute
 
-    prefix_length = ipaddress.IPv4Network(network.cidr).prefixlen
     with _translated(f"make bridge {names.bridge} for network {network.name}"), IPRoute() as netlink:
         found = netlink.link_lookup(ifname=names.bridge)
         if not found:
             _refuse_overlap(_routes(netlink), network, names.bridge)
-            netlink.link(
-                "add", ifname=names.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, address=names.mac
-            )
-            found = netlink.link_lookup(ifname=names.bridge)
-            _disable_ipv6(names.bridge)
-        broadcast = str(ipaddress.IPv4Network(network.cidr).broadcast_address)
-        netlink.addr("replace", index=found[0], address=network.gateway, prefixlen=prefix_length, broadcast=broadcast)
+            found = _add_bridge(netlink, names)
+        _set_up(names.bridge, network)
+        for cidr, gateway in ((network.cidr, network.gateway), (network.ipv6_cidr, network.ipv6_gateway)):
+            if cidr:
+                _add_gateway(netlink, found[0], ipaddress.ip_network(cidr), gateway)
+        if network.ipv6_cidr:
+            _replace_address(netlink, found[0], IPV6_ROUTER, 64)
         netlink.link("set", index=found[0], state="up")
 
 
+def set_neighbours(names: NetworkNames, ports: Iterable[PortSpec]) -> None:
+    """Tell the node for good which MAC has which address, so that no guest can."""
+    from pyroute2 import IPRoute
+
+    wanted = {(address, port.mac) for port in ports for address in port.addresses}
+    with _translated(f"set the neighbours of {names.bridge}"), IPRoute() as netlink:
+        for index in netlink.link_lookup(ifname=names.bridge):
+            for family in (IPV4, IPV6):
+                for entry in netlink.get_neighbours(family=family, ifindex=index):
+                    pair = entry.get_attr("NDA_DST"), entry.get_attr("NDA_LLADDR")
+                    if entry["state"] == PERMANENT and pair not in wanted:
+                        netlink.neigh("del", family=family, dst=pair[0], ifindex=index)
+            for address, mac in sorted(wanted):
+                family = IPV4 if ipaddress.ip_address(address).version == 4 else IPV6  # noqa: PLR2004
+                netlink.neigh("replace", family=family, dst=address, lladdr=mac, ifindex=index, state=PERMANENT)
+
+
+def ensure_lan_bridge(names: NetworkNames, network: NetworkSpec) -> str:
+    """Return the bridge that is on the LAN of ``network.interface``: the interface itself, or one made around it.
+
+    Only the running kernel is changed, never a file. Raises ``unsupported`` when this node has no such device, and
+    ``conflict`` when taking it into a bridge would cut the node, or somebody else, off.
+    """
+    from pyroute2 import IPRoute
+
+    name = network.interface
+    with _translated(f"bridge network {network.name} to {name}"), IPRoute() as netlink:
+        found = netlink.link_lookup(ifname=name)
+        if not found:
+            raise NanoError(
+                ErrorCode.UNSUPPORTED,
+                f"this cell has no device {name}, which network {network.name} is bridged to; "
+                "name one that all its cells have, or choose another cell",
+                reason="network_bridge.no_device",
+            )
+        device = netlink.get_links(found[0])[0]
+        if _kind(device) == "bridge":
+            return name
+        bridge = netlink.link_lookup(ifname=names.bridge)
+        if not bridge or device.get_attr("IFLA_MASTER") != bridge[0]:
+            _refuse_cut(netlink, device, network)
+            bridge = bridge or _add_bridge(netlink, names)
+            _write(f"ipv6/conf/{names.bridge}/disable_ipv6", "1")
+            netlink.link("set", index=found[0], master=bridge[0])
+        netlink.link("set", index=found[0], state="up")
+        netlink.link("set", index=bridge[0], state="up")
+    return names.bridge
+
+
 def delete_bridge(names: NetworkNames) -> None:
-    """Remove the bridge; an absent one is fine."""
+    """Remove the bridge; an absent one is fine. A LAN's device in it is let go as it was."""
     from pyroute2 import IPRoute
 
     with _translated(f"remove bridge {names.bridge}"), IPRoute() as netlink:
@@ -76,27 +133,70 @@ def has_bridges() -> bool:
         return bool(netlink.link_lookup(kind="bridge"))
 
 
-def is_forwarding() -> bool:
-    """Return whether the node forwards IPv4."""
-    return FORWARDING.read_text(encoding="ascii").strip() == "1"
+def _add_bridge(netlink: Any, names: NetworkNames) -> list[int]:  # noqa: ANN401  pyroute2 has no types
+    netlink.link("add", ifname=names.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, address=names.mac)
+    return list(netlink.link_lookup(ifname=names.bridge))
 
 
-def enable_forwarding() -> None:
-    """Let the node forward IPv4. Raises ``unavailable``."""
-    try:
-        FORWARDING.write_text("1", encoding="ascii")
-    except OSError as error:
+def _set_up(bridge: str, network: NetworkSpec) -> None:
+    _write(f"ipv4/conf/{bridge}/forwarding", "1")
+    # Guests' ports are isolated: the node answers when one asks for another's address, at once, and routes.
+    _write(f"ipv4/conf/{bridge}/proxy_arp_pvlan", "1")
+    _write(f"ipv4/neigh/{bridge}/proxy_delay", "0")
+    _write(f"ipv4/conf/{bridge}/send_redirects", "0")
+    if network.ipv6_cidr:
+        for key, value in (("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
+            _write(f"ipv6/conf/{bridge}/{key}", value)
+    else:
+        # A link-local address would be a way to the node past the rules.
+        _write(f"ipv6/conf/{bridge}/disable_ipv6", "1")
+
+
+def _write(setting: str, value: str) -> None:
+    path = SYSCTLS / setting
+    if path.exists():  # a kernel without IPv6 has none of its settings
+        path.write_text(value, encoding="ascii")
+
+
+def _add_gateway(netlink: Any, index: int, cidr: Ip, gateway: str) -> None:  # noqa: ANN401
+    broadcast = str(cidr.broadcast_address) if cidr.version == 4 else None  # noqa: PLR2004
+    _replace_address(netlink, index, gateway, cidr.prefixlen, broadcast)
+
+
+def _replace_address(netlink: Any, index: int, address: str, length: int, broadcast: str | None = None) -> None:  # noqa: ANN401
+    extra: dict[str, Any] = {"flags": NO_DAD} if broadcast is None else {"broadcast": broadcast}
+    netlink.addr("replace", index=index, address=address, prefixlen=length, **extra)
+
+
+def _refuse_cut(netlink: Any, device: Any, network: NetworkSpec) -> None:  # noqa: ANN401
+    """Refuse a device that something needs as it is now."""
+    name, index = network.interface, device["index"]
+    remedy = "make a bridge of it in the node's own configuration and name that bridge, or name a device of its own"
+    reason = None
+    addresses = [
+        entry.get_attr("IFA_ADDRESS") for entry in netlink.get_addr(index=index) if entry["scope"] != LINK_SCOPE
+    ]
+    routes = [route.destination for route in _routes(netlink) if route.interface == name]
+    if device["ifi_type"] != ETHERNET or Path(f"/sys/class/net/{name}/wireless").exists():
+        reason, remedy = "is no wired Ethernet device, so it can't be in a bridge", "name one that is"
+    elif device.get_attr("IFLA_MASTER") is not None:
+        master = netlink.get_links(device.get_attr("IFLA_MASTER"))[0].get_attr("IFLA_IFNAME")
+        reason, remedy = f"belongs to {master} already", f"name {master} if that is a bridge"
+    elif addresses:
+        reason = f"carries this node's address {addresses[0]}: the node would be cut off"
+    elif any(not (isinstance(each, ipaddress.IPv6Network) and each.is_link_local) for each in routes):
+        reason = f"is this node's way to {routes[0]}: the node would be cut off"
+    if reason is not None:
         raise NanoError(
-            ErrorCode.UNAVAILABLE,
-            f"guests can't reach out: {FORWARDING} is off and can't be set ({error.strerror}); "
-            "run `sysctl -w net.ipv4.ip_forward=1` on this node",
-            reason="network_bridge.forwarding",
-        ) from error
+            ErrorCode.CONFLICT,
+            f"network {network.name} can't be bridged to {name}, which {reason}; {remedy}",
+            reason="network_bridge.device_in_use",
+        )
 
 
-def disable_forwarding() -> None:
-    """Take ``enable_forwarding`` back."""
-    FORWARDING.write_text("0", encoding="ascii")
+def _kind(link: Any) -> str | None:  # noqa: ANN401
+    info = link.get_attr("IFLA_LINKINFO")
+    return None if info is None else info.get_attr("IFLA_INFO_KIND")
 
 
 def _refuse_overlap(routes: Iterable[Route], network: NetworkSpec, own_bridge: str) -> None:
@@ -104,29 +204,27 @@ def _refuse_overlap(routes: Iterable[Route], network: NetworkSpec, own_bridge: s
     if overlap is None:
         return
     whose = " (a network of another Nano node on this machine)" if overlap.interface.startswith(BRIDGE_PREFIX) else ""
+    cidr = network.cidr if overlap.destination.version == 4 else network.ipv6_cidr  # noqa: PLR2004
     raise NanoError(
         ErrorCode.CONFLICT,
-        f"network {network.name} ({network.cidr}) overlaps {overlap.destination} on interface {overlap.interface} "
+        f"network {network.name} ({cidr}) overlaps {overlap.destination} on interface {overlap.interface} "
         f"of this node{whose}; remove that route, or give the network other addresses",
         reason="network_bridge.overlap",
     )
 
 
-def _routes(netlink: object) -> Iterator[Route]:
-    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in netlink.get_links()}  # type: ignore[attr-defined]
-    for route in netlink.get_routes(family=IPV4):  # type: ignore[attr-defined]
-        destination = route.get_attr("RTA_DST")
-        if destination is None or route.get_attr("RTA_TABLE") == LOCAL_TABLE:
-            continue
-        network = ipaddress.IPv4Network(f"{destination}/{route['dst_len']}", strict=False)
-        yield Route(network, names.get(route.get_attr("RTA_OIF")) or "?")
-
-
-def _disable_ipv6(bridge: str) -> None:
-    # Guests get no IPv6 from us yet; a link-local address would be a way to the node past the rules.
-    setting = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
-    if setting.exists():
-        setting.write_text("1", encoding="ascii")
+def _routes(netlink: Any) -> Iterator[Route]:  # noqa: ANN401
+    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in netlink.get_links()}
+    for family in (IPV4, IPV6):
+        for route in netlink.get_routes(family=family):
+            destination = route.get_attr("RTA_DST")
+            if route.get_attr("RTA_TABLE") == LOCAL_TABLE:
+                continue
+            if destination is None:
+                destination = "0.0.0.0" if family == IPV4 else "::"  # noqa: S104
+            network = ipaddress.ip_network(f"{destination}/{route['dst_len']}", strict=False)
+            if not network.is_multicast:
+                yield Route(network, names.get(route.get_attr("RTA_OIF")) or "?")
 
 
 @contextmanager
@@ -140,3 +238,5 @@ def _translated(what: str) -> Iterator[None]:
         raise NanoError(
             ErrorCode.UNAVAILABLE, f"can't {what}: {error.args[-1]}{hint}", reason="network_bridge.netlink"
         ) from error
+    except OSError as error:
+        raise NanoError(ErrorCode.UNAVAILABLE, f"can't {what}: {error}", reason="network_bridge.sysctl") from error

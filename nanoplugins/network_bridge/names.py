@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from nanocore.ids import NetworkId, NodeId
 
 BRIDGE_PREFIX = "nb"
+DEVICE_PREFIX = "nt"
 TABLE_PREFIX = "nano_"
+IPV6_ROUTER = "fe80::1"
+"""The bridge's own link-local address, the same everywhere, so that rules can name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class NetworkNames:
 
     @property
     def table(self) -> str:
-        """The nftables table, in the family ``ip``."""
+        """The nftables tables, in the families ``inet`` and ``bridge``."""
         return f"{TABLE_PREFIX}{self.digest}"
 
     @property
@@ -40,3 +43,8 @@ class NetworkNames:
         """The bridge's own address: fixed, as the kernel would change it with every card that comes and goes."""
         pairs = [self.digest[i : i + 2] for i in range(0, 8, 2)]
         return ":".join(["02", "6e", *pairs])
+
+
+def device_name(nic_id: str) -> str:
+    """Return the name of a card's tap device: rules can name it before the guest starts and makes it."""
+    return DEVICE_PREFIX + nic_id.replace("-", "")[:12]

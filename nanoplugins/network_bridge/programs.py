@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.wire import encode_json
-from nanoplugins.network_bridge.ruleset import Expr
+from nanoplugins.network_bridge.nft import Expr
 
 TIMEOUT_SECONDS = 10.0
 PACKAGES = {"nft": "nftables", "dnsmasq": "dnsmasq-base"}

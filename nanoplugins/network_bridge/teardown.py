@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from nanoplugins.network_bridge import links, programs, records, ruleset
+from nanoplugins.network_bridge import forwarding, links, programs, records, ruleset
 from nanoplugins.network_bridge.records import ServedNetwork
 
 NETWORKS = "networks"
-FORWARDING_MARK = "forwarding-enabled"
-"""Exists while IPv4 forwarding is on because of us."""
 
 
 async def take_down(served: ServedNetwork) -> None:
@@ -37,7 +35,5 @@ async def take_down_all(folder: Path, *, forget: bool) -> list[str]:
 
 async def restore_forwarding(folder: Path) -> None:
     """Switch forwarding off again if we switched it on, unless a bridge is left that may need it."""
-    mark = folder / FORWARDING_MARK
-    if mark.exists() and not await asyncio.to_thread(links.has_bridges):
-        links.disable_forwarding()
-        mark.unlink()
+    if not await asyncio.to_thread(links.has_bridges):
+        forwarding.restore(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PortInfo, PortSpec
+from nanocore.capabilities.network import NetworkDriverInfo, NetworkSpec, PolicySpec, PortInfo, PortSpec
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import parse_id, parse_name
 from nanocore.model.network import NetworkMode
@@ -96,7 +96,11 @@ def _check(network: NetworkSpec, port: PortSpec) -> None:
     if network.mode is NetworkMode.BRIDGE:
         _require(bool(network.interface), "network.interface", "must name a device of this node", network.interface)
         _require(not port.addresses, "port.addresses", "are the LAN's business", str(port.addresses))
-        _require(port.policy is None, "port.policy", "can't be enforced on a bridge to the LAN", "one")
+        if port.policy is not None:
+            text = (
+                f"security policy {port.policy.name} can't be enforced in network {network.name}, a bridge to the LAN"
+            )
+            raise NanoError(ErrorCode.UNSUPPORTED, text, field="port.policy")
         return
     where = [(ipaddress.ip_network(network.cidr), network.gateway)]
     if network.ipv6_cidr:
@@ -109,6 +113,21 @@ def _check(network: NetworkSpec, port: PortSpec) -> None:
             address = None
         is_fine = any(address is not None and address in cidr and text != gateway for cidr, gateway in where)
         _require(is_fine, "port.addresses", f"must be addresses of {network.cidr} other than the gateway", text)
+    if port.policy is not None:
+        _check_policy(port.policy)
+
+
+def _check_policy(policy: PolicySpec) -> None:
+    for index, rule in enumerate(policy.rules):
+        try:
+            if rule.remote is not None:
+                ipaddress.ip_network(rule.remote)
+            for part in (rule.ports or "1").split(","):
+                for end in part.split("-"):
+                    int(end)
+        except ValueError as error:
+            field = f"port.policy.rules[{index}]"
+            raise NanoError(ErrorCode.INVALID_ARGUMENT, f"{field}: {error}", field=field) from error
 
 
 def _require(is_fine: bool, field: str, rule: str, got: str) -> None:  # noqa: FBT001  the condition itself

@@ -17,9 +17,11 @@ from typing import TypeVar
 import pytest
 import structlog
 
+from nanocore.capabilities.network import NetworkSpec, PortSpec
 from nanocore.ids import NodeId, new_id
 from nanoplugins.network_bridge.config import NetworkBridgeConfig
 from nanoplugins.network_bridge.driver import BridgeDriver
+from nanoplugins.network_bridge.names import device_name
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -64,20 +66,25 @@ class Machine:
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work`` on a loop in a thread of the namespace; the loop's threads and programs are there too."""
-        results: list[T] = []
-        errors: list[BaseException] = []
 
         async def main() -> T:
             return await work()
 
+        return self.within(self.name, lambda: asyncio.run(main()))
+
+    def within(self, where: str, work: Callable[[], T]) -> T:
+        """Run ``work`` in a thread of the namespace ``where``; sockets that it makes stay there."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
         def thread() -> None:
             try:
-                handle = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+                handle = os.open(f"/run/netns/{where}", os.O_RDONLY)
                 try:
                     assert ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET) == 0
                 finally:
                     os.close(handle)
-                results.append(asyncio.run(main()))
+                results.append(work())
             except BaseException as error:  # noqa: BLE001  raised again by the caller
                 errors.append(error)
 
@@ -88,19 +95,77 @@ class Machine:
             raise errors[0]
         return results[0]
 
+    def add_device(self, name: str) -> str:
+        """Add a second LAN: a device ``name`` of the machine, with a namespace behind it, which is returned."""
+        where = f"{self.name}-lan{next(_numbers)}"
+        ip("netns", "add", where)
+        self.guests.append(where)
+        ip("-n", self.name, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", where)
+        ip("-n", where, "link", "set", "eth0", "up")
+        return where
+
+    def serve(self, *ports: PortSpec, network: NetworkSpec, settings: NetworkBridgeConfig | None = None) -> str:
+        """Make or change ports as a kernel would, and let the kernel go; return the bridge's name."""
+
+        async def work() -> str:
+            driver = self.driver(settings)
+            await driver.open()
+            bridge = ""
+            try:
+                for port in ports:
+                    bridge = await driver.ensure_port(network, port)
+            finally:
+                await driver.close()
+            return bridge
+
+        return self.run(work)
+
+    def uninstall(self) -> None:
+        """Take down everything."""
+
+        async def work() -> None:
+            driver = self.driver()
+            await driver.open()
+            await driver.remove_all()
+            await driver.close()
+
+        self.run(work)
+
+    def set_address(self, guest: str, network: NetworkSpec, port: PortSpec) -> None:
+        """Give a guest its addresses as DHCP would."""
+        length = network.cidr.partition("/")[2]
+        for address in port.addresses:
+            is_ipv6 = ":" in address
+            # Without the seconds in which a new IPv6 address can't be used yet.
+            more = ["nodad"] if is_ipv6 else []
+            ip("-n", guest, "addr", "add", f"{address}/{128 if is_ipv6 else length}", "dev", "eth0", *more)
+        ip("-n", guest, "route", "add", "default", "via", network.gateway)
+
+    def ping(self, guest: str, address: str, seconds: int = 5) -> bool:
+        """Return whether ``address`` answers; one that should not is given less time."""
+        command = ["busybox", "ping", "-c", "1", "-W", str(seconds), address]
+        return self.sh(*command, where=guest).returncode == 0
+
     def sh(self, *command: str, where: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a program in the machine, or in the guest ``where``."""
         full = ["ip", "netns", "exec", where or self.name, *command]
         return subprocess.run(full, capture_output=True, text=True, timeout=20, check=False)
 
-    def plug_in(self, bridge: str, mac: str) -> str:
-        """Plug a new guest into ``bridge``; return its namespace."""
+    def plug_in(self, bridge: str, port: PortSpec | str, *, is_isolated: bool = True) -> str:
+        """Plug a new guest into ``bridge`` as its hypervisor would; return its namespace.
+
+        A bare MAC is a stranger's, or a guest's whose device was made before rules could name it.
+        """
         guest = f"{self.name}-g{next(_numbers)}"
         ip("netns", "add", guest)
         self.guests.append(guest)
-        port = f"tap{next(_numbers)}"
-        ip("-n", self.name, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", guest)
-        ip("-n", self.name, "link", "set", port, "master", bridge, "up")
+        mac = port if isinstance(port, str) else port.mac
+        device = f"tap{next(_numbers)}" if isinstance(port, str) else device_name(port.nic_id)
+        ip("-n", self.name, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", guest)
+        ip("-n", self.name, "link", "set", device, "master", bridge)
+        if is_isolated and not isinstance(port, str):
+            subprocess.run(["bridge", "-n", self.name, "link", "set", "dev", device, "isolated", "on"], check=True)
+        ip("-n", self.name, "link", "set", device, "up")
         ip("-n", guest, "link", "set", "eth0", "address", mac, "up")
         ip("-n", guest, "link", "set", "lo", "up")
         return guest

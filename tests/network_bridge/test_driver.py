@@ -60,7 +60,7 @@ def look_up(machine: Any, guest: str, name: str) -> str:
 
 def test_guest_gets_its_address_by_dhcp_and_names_resolve(machine: Any) -> None:
     bridge = served(machine, WEB, DB)
-    guest = machine.plug_in(bridge, WEB.mac)
+    guest = machine.plug_in(bridge, WEB)
     said = machine.ask_for_address(guest)
     assert f"bound {WEB.addresses[0]}/28 router={NETWORK.gateway} dns={NETWORK.gateway}" in said
     assert f"hostname={WEB.hostname} domain=nano.internal" in said
@@ -85,7 +85,7 @@ def test_stranger_gets_no_address(machine: Any) -> None:
 
 def test_traffic_outwards_is_translated_and_strangers_do_not_come_in(machine: Any) -> None:
     bridge = served(machine, WEB)
-    guest = machine.plug_in(bridge, WEB.mac)
+    guest = machine.plug_in(bridge, WEB)
     machine.ask_for_address(guest)
     # The outside has no route back to the guest's network: an answer proves the translation.
     assert ping(machine, guest, "198.51.100.1")
@@ -97,7 +97,7 @@ def test_traffic_outwards_is_translated_and_strangers_do_not_come_in(machine: An
 
 def test_guest_can_not_use_another_address(machine: Any) -> None:
     bridge = served(machine, WEB, DB)
-    guest = machine.plug_in(bridge, WEB.mac)
+    guest = machine.plug_in(bridge, WEB)
     machine.ask_for_address(guest)
     assert ping(machine, guest, "198.51.100.1")
     machine.sh("ip", "addr", "flush", "dev", "eth0", where=guest)
@@ -111,7 +111,7 @@ def test_guest_can_not_use_another_address(machine: Any) -> None:
 @pytest.mark.parametrize("is_open", [False, True])
 def test_guest_reaches_ports_of_the_node_only_if_told(machine: Any, is_open: bool) -> None:  # noqa: FBT001
     bridge = served(machine, WEB, settings=NetworkBridgeConfig(is_node_open=is_open))
-    guest = machine.plug_in(bridge, WEB.mac)
+    guest = machine.plug_in(bridge, WEB)
     machine.ask_for_address(guest)
 
     def listen() -> socket.socket:
@@ -152,7 +152,7 @@ def test_everything_comes_back_after_a_reboot(machine: Any) -> None:
     machine.sh("ip", "link", "del", bridge)
     machine.sh("nft", "flush", "ruleset")
     served(machine)
-    guest = machine.plug_in(bridge, WEB.mac)
+    guest = machine.plug_in(bridge, WEB)
     assert f"bound {WEB.addresses[0]}" in machine.ask_for_address(guest)
     assert ping(machine, guest, "198.51.100.1")
     uninstall(machine)
@@ -181,7 +181,7 @@ def test_killed_dnsmasq_is_started_again_also_an_adopted_one(machine: Any) -> No
 def test_address_of_a_deleted_card_can_be_given_to_a_new_one(machine: Any) -> None:
     """The old lease would make dnsmasq keep the address for a card that is gone."""
     bridge = served(machine, WEB, DB)
-    first = machine.plug_in(bridge, WEB.mac)
+    first = machine.plug_in(bridge, WEB)
     assert f"bound {WEB.addresses[0]}" in machine.ask_for_address(first)
     successor = port_spec(NETWORK, 9)
     successor = type(successor)(
@@ -197,7 +197,7 @@ def test_address_of_a_deleted_card_can_be_given_to_a_new_one(machine: Any) -> No
 
     machine.run(work)
     subprocess.run(["ip", "-n", first, "link", "set", "eth0", "down"], check=True)
-    second = machine.plug_in(bridge, successor.mac)
+    second = machine.plug_in(bridge, successor)
     said = machine.ask_for_address(second)
     assert f"bound {WEB.addresses[0]}" in said
     assert f"hostname={successor.hostname}" in said
