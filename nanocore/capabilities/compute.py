@@ -171,7 +171,10 @@ class CreateInstance(InstanceValues, Command[Operation], frozen=True, kw_only=Tr
 
 
 class UpdateInstance(Command[PageInfo], frozen=True, kw_only=True):
-    """Change what is given; sizes change at the next start. The answer is the instance as a page of one."""
+    """Change what is given, at once where the guest allows it; the rest is in ``changes_at_next_start``.
+
+    The answer is the instance as a page of one.
+    """
 
     op: ClassVar[str] = "compute.update_instance"
     permission: ClassVar[str | None] = "instance.update"
@@ -185,6 +188,11 @@ class UpdateInstance(Command[PageInfo], frozen=True, kw_only=True):
     tags: Tags | None = None
     autostart: bool | None = None
     protected: bool | None = None
+    qos: Annotated[Qos | None, Meta(description="All limits: what is left out has none from now on")] = None
+    firmware: Annotated[Firmware | None, Meta(description="What it boots with from its next start on")] = None
+    cloud_init: Annotated[
+        NewCloudInit | None, Meta(description="What the next first boot is told, which comes after a rebuild")
+    ] = None
     expect_revision: Annotated[int | None, Meta(description="Set from the If-Match header")] = None
 
 
@@ -208,6 +216,99 @@ class ActOnInstance(Command[Operation], frozen=True, kw_only=True):
     action: Annotated[str, Meta(description="start, stop, power_off, reboot, reset, pause or resume")]
     grace_seconds: Annotated[float, Meta(description="For stop: how long the guest may take", ge=0, le=3600)] = 60
     idempotency_key: str | None = None
+
+
+IdempotencyKey = Annotated[str | None, Meta(description="Set from the Idempotency-Key header")]
+MediaSlot = Annotated[int, Meta(description="Number of the CD drive, from 0", ge=0, lt=MAX_MEDIA)]
+IsForced = Annotated[bool, Meta(description="Also when the guest has locked the drive")]
+
+
+class AddNic(NewNic, Command[Operation], frozen=True, kw_only=True):
+    """Give an instance, running or not, another network card."""
+
+    op: ClassVar[str] = "compute.add_nic"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    idempotency_key: IdempotencyKey = None
+
+
+class UpdateNic(Command[Operation], frozen=True, kw_only=True):
+    """Change a network card's security policy; it counts at once."""
+
+    op: ClassVar[str] = "compute.update_nic"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    nic_id: Annotated[str, Meta(description="Network card", max_length=36)]
+    security_policy_id: Annotated[SecurityPolicyId | None, Meta(description="Security policy; null for none")]
+    idempotency_key: IdempotencyKey = None
+
+
+class RemoveNic(Command[Operation], frozen=True, kw_only=True):
+    """Take a network card from an instance, running or not, and free its addresses."""
+
+    op: ClassVar[str] = "compute.remove_nic"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    nic_id: Annotated[str, Meta(description="Network card", max_length=36)]
+    idempotency_key: IdempotencyKey = None
+
+
+class InsertMedia(Command[Operation], frozen=True, kw_only=True):
+    """Insert a media image into a CD drive, instead of what is in it. A drive that is new comes at the next start."""
+
+    op: ClassVar[str] = "compute.insert_media"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    slot: MediaSlot
+    media_image_id: Annotated[ImageId, Meta(description="Media image")]
+    is_forced: IsForced = False
+    idempotency_key: IdempotencyKey = None
+
+
+class EjectMedia(Command[Operation], frozen=True, kw_only=True):
+    """Empty a CD drive; the drive stays."""
+
+    op: ClassVar[str] = "compute.eject_media"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    slot: MediaSlot
+    is_forced: IsForced = False
+    idempotency_key: IdempotencyKey = None
+
+
+class RebuildInstance(Command[Operation], frozen=True, kw_only=True):
+    """Give a stopped instance a fresh boot disk from an image; its other disks, addresses and settings stay.
+
+    The old boot disk is removed once the new one is in use; if anything fails, the instance is as before.
+    """
+
+    op: ClassVar[str] = "compute.rebuild_instance"
+    permission: ClassVar[str | None] = "instance.update"
+
+    id: Annotated[InstanceId, Meta(description="Instance")]
+    image_id: Annotated[ImageId | None, Meta(description="Disk image; default: the one it was made from")] = None
+    is_started: Annotated[bool, Meta(description="Start it afterwards")] = True
+    idempotency_key: IdempotencyKey = None
+
+
+class CloneInstance(Command[Operation], frozen=True, kw_only=True):
+    """Make another instance with copies of all disks, and new ids, MACs and addresses; the original may run."""
+
+    op: ClassVar[str] = "compute.clone_instance"
+    permission: ClassVar[str | None] = "instance.create"
+
+    id: Annotated[InstanceId, Meta(description="Instance to copy")]
+    name: InstanceName
+    is_started: Annotated[bool, Meta(description="Start the copy once it is made")] = True
+    node_id: Annotated[
+        NodeId | None, Meta(description="Cell of the copy; only the original's, where its disks are")
+    ] = None
+    idempotency_key: IdempotencyKey = None
 
 
 class AttachConsole(Command[None], frozen=True, kw_only=True):

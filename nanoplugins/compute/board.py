@@ -12,7 +12,7 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Put, StateStore
 from nanocore.contracts.table import Table
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId
+from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId, SecurityPolicyId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord
 from nanocore.model.instance import Instance, ObservedState
 from nanocore.model.node import Node
@@ -35,8 +35,9 @@ class Board:
         self.pools: Table[ComputePool] = Table("compute-pools", context.clock, publish)
         self.image_names: dict[ImageId, str] = {}
         self.network_names: dict[NetworkId, str] = {}
+        self.policy_names: dict[SecurityPolicyId, str] = {}
         self._observed: dict[InstanceId, tuple[ObservedState, datetime, datetime | None]] = {}
-        self._by_operation: dict[OperationId, InstanceId] = {}
+        self._by_operation: dict[OperationId, set[InstanceId]] = {}
         self._stale_nodes: set[NodeId] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_loaded = False
@@ -83,13 +84,14 @@ class Board:
         since, started_at = self._since(id, observe(record, cell)[0])
         operation = self._context.operations.find_running(ResourceRef(kind="instance", id=id))
         if operation is not None:
-            self._by_operation[operation.id] = id
+            self._by_operation.setdefault(operation.id, set()).add(id)
         pool = self.store.get(COMPUTE_POOLS, record.compute_pool_id)
         facts = InstanceFacts(
             pool_name="" if pool is None else pool.value.name,
             cell=cell,
             images=self.image_names,
             networks=self.network_names,
+            policies=self.policy_names,
             operation_id=None if operation is None else operation.id,
             operation_kind=None if operation is None else operation.kind,
             since=since,
@@ -106,14 +108,12 @@ class Board:
             self._timer = asyncio.get_running_loop().call_later(SUM_DELAY_SECONDS, self._refresh_sums)
 
     def operation_changed(self, id: OperationId) -> None:
-        """Show or clear the operation at its instance."""
-        instance_id = self._by_operation.get(id)
-        if instance_id is None:
-            return
-        running = self._context.operations.find_running(ResourceRef(kind="instance", id=instance_id))
-        if running is None or running.id != id:
-            del self._by_operation[id]
-        self.refresh_instance(instance_id)
+        """Show or clear the operation at its instances."""
+        for instance_id in list(self._by_operation.get(id, ())):
+            running = self._context.operations.find_running(ResourceRef(kind="instance", id=instance_id))
+            if running is None or running.id != id:
+                self._by_operation.pop(id, None)
+            self.refresh_instance(instance_id)
 
     def refresh_names(self) -> None:
         """Show new names of images and networks at every instance."""

@@ -21,10 +21,10 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, NetworkId, NodeId, StepKey, VolumeId
 from nanocore.model.instance import DiskRecord, InstanceRecord, NicRecord
-from nanocore.wire import structs
+from nanocore.wire import Command, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cells
-from nanoplugins.compute.composing import SourceImage
+from nanoplugins.compute.sources import SourceImage
 
 UNREACHED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_OUTCOME})
 
@@ -123,6 +123,22 @@ class CellCommands:
             qos=record.qos,
         )
         await self._context.call(message, dst=node_of(record))
+
+    async def change_guest(self, node_id: NodeId, message: Command[Observed]) -> Observed | None:
+        """Change a guest as far as its cell allows it now, and note what is seen then.
+
+        ``None``: the cell does not know the guest yet, or can't change it while it runs. It gets everything that its
+        record wants when it is defined at its next start.
+        """
+        try:
+            seen = await self._context.call(message, dst=node_id)
+        except NanoError as error:
+            if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.UNSUPPORTED):
+                raise
+            self._context.log.info("compute.left_to_next_start", node=node_id, op=message.op, error=str(error))
+            return None
+        self._cells.put_guest(node_id, seen)
+        return seen
 
     async def delete_guest(self, node_id: NodeId, id: InstanceId, key: StepKey) -> None:
         """Cut the guest's power and forget it."""

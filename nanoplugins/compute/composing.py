@@ -7,7 +7,6 @@ import secrets
 from typing import TypeVar
 
 from nanocore.capabilities.compute import InstanceValues, NewCloudInit, NewDisk, NewNic
-from nanocore.capabilities.images import GetDiskImage
 from nanocore.capabilities.network import GetNetwork
 from nanocore.capabilities.network_api import GetSecurityPolicy
 from nanocore.contracts.handler import Call
@@ -18,13 +17,14 @@ from nanocore.ids import (
     ImageId,
     InstanceId,
     NetworkId,
+    NodeId,
     SecurityPolicyId,
+    StoragePoolId,
     TemplateId,
     VolumeId,
     new_id,
     parse_id,
 )
-from nanocore.model.image import DiskImage, ImageState
 from nanocore.model.instance import (
     GIB,
     MIB,
@@ -37,26 +37,18 @@ from nanocore.model.instance import (
     NicRecord,
     Qos,
 )
+from nanocore.model.volume import VolumeRecord, VolumeState
 from nanocore.wire import Struct
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.passwords import hash_password
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
+from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
+from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, disk_of, get_volume
 
 SECTOR_BYTES = 512
 MULTICAST_BIT = 0x01
 T = TypeVar("T")
-
-
-class SourceImage(Struct, frozen=True, kw_only=True):
-    """What a workflow has to know of an image, kept in its input: the image may be renamed meanwhile."""
-
-    id: ImageId
-    name: str
-    format: str
-    size_bytes: int
-    virtual_size_bytes: int = 0
-    sha256: str = ""
 
 
 class Composed(Struct, frozen=True, kw_only=True):
@@ -65,6 +57,10 @@ class Composed(Struct, frozen=True, kw_only=True):
     record: InstanceRecord
     images: list[SourceImage]
     """Every image that has to be on the cell: the boot disk's and the media."""
+    volumes: list[VolumeRecord]
+    """Free volumes that become its disks."""
+    node_id: NodeId | None
+    """The cell that was asked for, or where its volumes lie."""
 
 
 class Composer:
@@ -82,17 +78,19 @@ class Composer:
         memory_bytes = _or(values.memory_bytes, 1 * GIB)
         if memory_bytes % MIB:
             errors.add("memory_bytes", f"must be a multiple of {MIB} (1 MiB), got {memory_bytes}")
-        image = await self._image(values.image_id, "image_id", errors)
+        image = await self._image(values.image_id, errors)
         media = [
-            await self._image(id, f"media_image_ids[{index}]", errors)
+            await errors.catch(get_media_source(self._context, id, f"media_image_ids[{index}]"))
             for index, id in enumerate(values.media_image_ids or [])
         ]
+        self._check_pool(values.storage_pool_id, "storage_pool_id", errors)
         boot = _boot_disk(values, image, errors)
         data = [
             self._data_disk(values, disk, f"disks[{index}]", errors) for index, disk in enumerate(values.disks or [])
         ]
         nics = await self._nics(values, errors)
         cloud_init = compose_cloud_init(values.cloud_init, errors)
+        volumes = self._volumes(values, errors)
         errors.check()
         return Composed(
             record=InstanceRecord(
@@ -123,26 +121,21 @@ class Composer:
                 created_at=self._context.clock.now(),
             ),
             images=[found for found in (image, *media) if found is not None],
+            volumes=volumes,
+            node_id=volumes[0].node_id if volumes else values.node_id,
         )
 
-    async def _image(self, id: ImageId | None, field: str, errors: FieldErrors) -> SourceImage | None:
+    async def _image(self, id: ImageId | None, errors: FieldErrors) -> SourceImage | None:
         if id is None:
             return None
-        try:
-            image = await self._context.call(GetDiskImage(id=ImageId(parse_id(id, field=field))))
-        except NanoError as error:
-            if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.INVALID_ARGUMENT):
-                raise
-            is_missing = error.code is ErrorCode.NOT_FOUND
-            errors.add(field, f"there is no disk image with id {id[:80]}" if is_missing else error.message)
-            return None
-        return source_image(image, field)
+        return await errors.catch(get_disk_source(self._context, id, "image_id"))
 
     def _data_disk(self, values: InstanceValues, disk: NewDisk, field: str, errors: FieldErrors) -> DiskRecord:
         if disk.volume_id is not None:
-            errors.add(f"{field}.volume_id", f"there is no free volume with id {disk.volume_id[:80]}")
-        elif disk.size_bytes is None:
-            errors.add(f"{field}.size_bytes", "say how large the disk is to be")
+            return self._free_volume(disk, field, errors)
+        if disk.size_bytes is None:
+            errors.add(f"{field}.size_bytes", "say how large the disk is to be, or which volume_id to attach")
+        self._check_pool(disk.storage_pool_id, f"{field}.storage_pool_id", errors)
         return DiskRecord(
             volume_id=VolumeId(new_id()),
             name=disk.name,
@@ -150,6 +143,41 @@ class Composer:
             storage_pool_id=disk.storage_pool_id or values.storage_pool_id,
             is_kept=disk.is_kept,
         )
+
+    def _free_volume(self, disk: NewDisk, field: str, errors: FieldErrors) -> DiskRecord:
+        if disk.size_bytes is not None or disk.storage_pool_id is not None:
+            errors.add(f"{field}.volume_id", "a volume that exists has its size and storage pool: give volume_id alone")
+        volume = None
+        try:
+            volume = get_volume(self._board.store, disk.volume_id or VolumeId("")).value
+        except NanoError as error:
+            errors.add(f"{field}.volume_id", error.message)
+        if volume is None:
+            return DiskRecord(volume_id=VolumeId(""), size_bytes=0)
+        if volume.state is not VolumeState.READY:
+            errors.add(f"{field}.volume_id", f"volume {volume.name} is {volume.state.value}; wait until it is ready")
+        return disk_of(volume, name=disk.name or volume.name, is_kept=disk.is_kept)
+
+    def _volumes(self, values: InstanceValues, errors: FieldErrors) -> list[VolumeRecord]:
+        """Return the volumes to attach; all of them have to lie on one cell, the one that was asked for."""
+        found: list[VolumeRecord] = []
+        for index, disk in enumerate(values.disks or []):
+            entry = None if disk.volume_id is None else self._board.store.get(VOLUMES, disk.volume_id)
+            if entry is None:
+                continue
+            field = f"disks[{index}].volume_id"
+            if entry.key in {volume.id for volume in found}:
+                errors.add(field, f"volume {entry.value.name} is given more than once")
+            elif found and found[0].node_id != entry.value.node_id:
+                errors.add(field, f"volumes {found[0].name} and {entry.value.name} lie on different nodes")
+            elif values.node_id not in (None, entry.value.node_id):
+                errors.add(field, f"volume {entry.value.name} lies on another node than the one asked for")
+            found.append(entry.value)
+        return found
+
+    def _check_pool(self, id: StoragePoolId | None, field: str, errors: FieldErrors) -> None:
+        if id is not None and self._board.store.get(STORAGE_POOLS, id) is None:
+            errors.add(field, f"there is no storage pool with id {id[:80]}")
 
     async def _nics(self, values: InstanceValues, errors: FieldErrors) -> list[NicRecord]:
         if values.nics is not None and values.network_id is not None:
@@ -227,24 +255,6 @@ class Composer:
                 field="compute_pool_id",
             )
         return ComputePoolId(entry.value.id)
-
-
-def source_image(image: DiskImage, field: str) -> SourceImage:
-    """Return what a workflow keeps of ``image``; raise ``wrong_state`` unless it can be used."""
-    if image.state is not ImageState.READY:
-        raise NanoError(
-            ErrorCode.WRONG_STATE,
-            f"image {image.name} is {image.state.value}; wait until it is ready",
-            field=field,
-        )
-    return SourceImage(
-        id=image.id,
-        name=image.name,
-        format=image.format,
-        size_bytes=image.size_bytes,
-        virtual_size_bytes=image.virtual_size_bytes,
-        sha256=image.sha256 or "",
-    )
 
 
 def whole_sectors(size_bytes: int) -> int:

@@ -13,11 +13,11 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NodeId
-from nanocore.model.instance import DesiredState, InstanceRecord
+from nanocore.model.instance import DesiredState, DiskRecord, InstanceRecord
+from nanocore.model.volume import VolumeRecord
 from nanocore.wire import Struct, field, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
-from nanoplugins.compute.composing import SourceImage
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.records import (
     DECISIONS,
@@ -28,6 +28,9 @@ from nanoplugins.compute.records import (
     forget_instance,
     get_instance,
 )
+from nanoplugins.compute.sources import SourceImage
+from nanoplugins.compute.storage_records import VOLUMES, claim_volume
+from nanoplugins.compute.volume_workflows import volume_resource
 
 VOLUMES_SECONDS = 600
 
@@ -38,6 +41,8 @@ class CreateInput(Struct, frozen=True, kw_only=True):
     record: InstanceRecord
     images: list[SourceImage] = field(default_factory=list)
     """What has to be on the cell: the boot disk's image and the media."""
+    volumes: list[VolumeRecord] = field(default_factory=list)
+    """Free volumes that become its disks; given back if it can't be made."""
     node_id: NodeId | None = None
     is_started: bool = True
 
@@ -55,8 +60,11 @@ class CreateWorkflow:
         self._cell = CellCommands(context, board.cells)
 
     def resources(self, input: CreateInput) -> list[ResourceRef]:
-        """Return the new instance."""
-        return [ResourceRef(kind="instance", id=input.record.id, name=input.record.name)]
+        """Return the new instance, and the volumes it takes."""
+        return [
+            ResourceRef(kind="instance", id=input.record.id, name=input.record.name),
+            *(volume_resource(volume) for volume in input.volumes),
+        ]
 
     def result(self, input: CreateInput, outcomes: Mapping[str, Any]) -> dict[str, Any]:
         """Return where it went and what it got."""
@@ -113,6 +121,7 @@ class _Create:
                     Put(INSTANCE_NAMES, record.name, NameRecord(id=record.id), expect=0),
                     Put(INSTANCES, record.id, placed, expect=0),
                     Put(DECISIONS, record.id, decision),
+                    *(change for volume in self._input.volumes for change in claim_volume(store, volume.id)),
                 )
             except NanoError as error:
                 if error.code is ErrorCode.CONFLICT:
@@ -128,7 +137,10 @@ class _Create:
         entry = self._board.store.get(INSTANCES, self._id)
         if entry is None:
             return
-        await self._board.store.commit(*forget_instance(entry.value, self._context.clock.now()))
+        await self._board.store.commit(
+            *forget_instance(entry.value, self._context.clock.now()),
+            *(Put(VOLUMES, volume.id, volume) for volume in self._input.volumes),
+        )
         self._board.refresh_instance(self._id)
         if entry.value.node_id is not None:
             self._board.refresh_node(entry.value.node_id)
@@ -166,13 +178,13 @@ class _Create:
     async def create_volume(self, step: StepContext) -> None:
         """Make the disks, one after the other: each costs the same disk's time."""
         record = self._record
-        for disk in record.disks:
+        for disk in self._new_disks(record):
             await self._cell.create_volume(node_of(record), disk, step.key)
 
     async def delete_volume(self, step: StepContext) -> None:
         """Remove the disks."""
         record = self._record
-        for disk in record.disks:
+        for disk in self._new_disks(record):
             await self._remove(record, self._cell.delete_volume(node_of(record), disk.volume_id, step.key))
 
     async def define(self, step: StepContext) -> None:
@@ -188,6 +200,10 @@ class _Create:
         """Start the guest; undone together with ``define``."""
         seen = await self._cell.change_power(self._record, PowerAction.START, step.key)
         self._board.cells.put_guest(node_of(self._record), seen)
+
+    def _new_disks(self, record: InstanceRecord) -> list[DiskRecord]:
+        taken = {volume.id for volume in self._input.volumes}
+        return [disk for disk in record.disks if disk.volume_id not in taken]
 
     async def _remove(self, record: InstanceRecord, command: Awaitable[None]) -> None:
         await self._cell.unless_lost(node_of(record), command)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from nanocore.errors import ErrorCode, NanoError
+
+T = TypeVar("T")
 
 
 class FieldErrors:
@@ -14,6 +19,17 @@ class FieldErrors:
     def add(self, field: str, text: str) -> None:
         """Note that ``field`` is wrong, with a sentence that starts after its name."""
         self._errors.setdefault(field, []).append(text)
+
+    async def catch(self, work: Awaitable[T]) -> T | None:
+        """Return what ``work`` returns, or note its ``invalid_argument`` under the field that it names."""
+        try:
+            return await work
+        except NanoError as error:
+            field = error.details.get("field")
+            if error.code is not ErrorCode.INVALID_ARGUMENT or not isinstance(field, str):
+                raise
+            self.add(field, error.message)
+            return None
 
     def check(self) -> None:
         """Raise ``invalid_argument`` naming every field; return if there is none."""

@@ -19,17 +19,19 @@ from nanocore.contracts.operation import Operation
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Delete, Put
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId
 from nanocore.model.instance import (
+    MIB,
     DesiredState,
     InstanceAction,
-    ObservedState,
 )
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
-from nanoplugins.compute.composing import Composer, values_of
+from nanoplugins.compute.composing import Composer, compose_cloud_init, values_of
 from nanoplugins.compute.create import CreateInput, name_taken
 from nanoplugins.compute.delete import DeleteInput
+from nanoplugins.compute.field_errors import FieldErrors
+from nanoplugins.compute.live_changes import LiveChanges
+from nanoplugins.compute.permits import check_permitted
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.power import POWER_ACTIONS, PowerInput, power_kind
 from nanoplugins.compute.records import (
@@ -39,10 +41,20 @@ from nanoplugins.compute.records import (
     NameRecord,
     get_instance,
 )
-from nanoplugins.compute.views import observe, refuse
 
 APPEAR_SECONDS = 2.0
 CREATE = "instance.create"
+EDITABLE = (
+    "name",
+    "description",
+    "vcpus",
+    "memory_bytes",
+    "tags",
+    "autostart",
+    "protected",
+    "qos",
+    "firmware",
+)
 
 
 class Instances:
@@ -53,6 +65,7 @@ class Instances:
         self._board = board
         self._placing = placing
         self._composer = Composer(context, board)
+        self._live = LiveChanges(context, board)
 
     def handlers(self) -> list[Handler]:
         """Return one handler a message."""
@@ -88,13 +101,14 @@ class Instances:
         composed = await self._composer.compose(message.name, values_of(message), call)
         if self._board.store.get(INSTANCE_NAMES, message.name) is not None:
             raise name_taken(message.name)
-        self._placing.decide(composed.record, message.node_id)
+        self._placing.decide(composed.record, composed.node_id)
         operation = await self._context.operations.run(
             CREATE,
             CreateInput(
                 record=composed.record,
                 images=composed.images,
-                node_id=message.node_id,
+                volumes=composed.volumes,
+                node_id=composed.node_id,
                 is_started=composed.record.desired is DesiredState.RUNNING,
             ),
             requested_by=call.actor,
@@ -113,15 +127,20 @@ class Instances:
                 return
 
     async def _update(self, message: UpdateInstance, _call: Call) -> Reply[PageInfo]:
-        self._may(InstanceAction.UPDATE, message.id)
+        before, _ = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
+        self._check_sizes(message)
+        errors = FieldErrors()
+        cloud_init = compose_cloud_init(message.cloud_init, errors)
+        errors.check()
         store = self._board.store
         entry = store.get(INSTANCES, message.id)
         view_revision = self._board.instances.reply(message.id).body.revision
         if entry is None or (message.expect_revision is not None and message.expect_revision != view_revision):
             raise NanoError(ErrorCode.CONFLICT, "the instance has changed since you read it; read it again")
-        names = ("name", "description", "vcpus", "memory_bytes", "tags", "autostart", "protected")
-        wanted = {name: getattr(message, name) for name in names if getattr(message, name) is not None}
+        wanted = {name: getattr(message, name) for name in EDITABLE if getattr(message, name) is not None}
         changed = structs.replace(entry.value, **wanted)
+        if cloud_init is not None:
+            changed = structs.replace(changed, cloud_init=cloud_init)
         changes: list[Put | Delete] = [Put(INSTANCES, message.id, changed, expect=entry.revision)]
         if changed.name != entry.value.name:
             if store.get(INSTANCE_NAMES, changed.name) is not None:
@@ -132,12 +151,20 @@ class Instances:
             ]
         if changed != entry.value:
             await store.commit(*changes)
+        await self._live.change(before, changed)
         self._board.refresh_instance(message.id)
         return self._board.instances.reply(message.id)
 
+    def _check_sizes(self, message: UpdateInstance) -> None:
+        if message.memory_bytes is not None and message.memory_bytes % MIB:
+            raise NanoError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"memory_bytes must be a multiple of {MIB} (1 MiB), got {message.memory_bytes}",
+                field="memory_bytes",
+            )
+
     async def _delete(self, message: DeleteInstance, call: Call) -> Operation:
-        self._may(InstanceAction.DELETE, message.id)
-        record = get_instance(self._board.store, message.id)
+        record, _ = check_permitted(self._context, self._board, InstanceAction.DELETE, message.id)
         operation = await self._context.operations.run(
             "instance.delete",
             DeleteInput(record=record),
@@ -156,8 +183,7 @@ class Instances:
                 field="action",
             )
         action = InstanceAction(message.action)
-        self._may(action, message.id)
-        record = get_instance(self._board.store, message.id)
+        record, _ = check_permitted(self._context, self._board, action, message.id)
         operation = await self._context.operations.run(
             power_kind(action),
             PowerInput(
@@ -172,22 +198,6 @@ class Instances:
         )
         self._board.refresh_instance(message.id)
         return operation
-
-    def _may(self, action: InstanceAction, id: InstanceId) -> None:
-        record = get_instance(self._board.store, id)
-        running = self._context.operations.find_running(ResourceRef(kind="instance", id=id))
-        if running is not None:
-            raise NanoError(
-                ErrorCode.BUSY,
-                f"instance {record.name}: {running.kind} is running; wait for operation {running.id} or cancel it",
-                operation_id=running.id,
-                retry_after_seconds=1,
-            )
-        observed, reason = observe(record, self._board.cells.find(record.node_id))
-        why_not = refuse(action, record, observed, reason, None)
-        if why_not is not None:
-            code = ErrorCode.UNAVAILABLE if observed is ObservedState.UNKNOWN else ErrorCode.WRONG_STATE
-            raise NanoError(code, f"instance {record.name} can't {action.value.replace('_', ' ')}: {why_not}")
 
 
 def _resource(message: GetInstance) -> ResourceRef:

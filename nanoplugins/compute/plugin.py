@@ -18,15 +18,19 @@ from nanocore.contracts.state_store import Collection
 from nanocore.hookspecs import hookimpl
 from nanoplugins.compute import storage_records
 from nanoplugins.compute.board import Board
+from nanoplugins.compute.clone import Clones
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.console import Consoles
 from nanoplugins.compute.create import CreateWorkflow
 from nanoplugins.compute.delete import DeleteWorkflow
 from nanoplugins.compute.instances import Instances
+from nanoplugins.compute.media import Media
+from nanoplugins.compute.nics import Nics
 from nanoplugins.compute.nodes import Nodes
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.pools import ComputePools
 from nanoplugins.compute.power import POWER_ACTIONS, PowerWorkflow
+from nanoplugins.compute.rebuild import Rebuilds
 from nanoplugins.compute.records import ALL
 from nanoplugins.compute.routes import all_routes
 from nanoplugins.compute.service import ComputeService
@@ -80,6 +84,10 @@ class Plugin:
         parts = self._parts(context)
         handlers = [
             *Instances(context, parts.board, parts.placing).handlers(),
+            *Nics(context, parts.board).handlers(),
+            *Media(context, parts.board).handlers(),
+            *Rebuilds(context, parts.board).handlers(),
+            *Clones(context, parts.board, parts.placing).handlers(),
             *parts.pools.handlers(),
             *Nodes(context, parts.board).handlers(),
             *Consoles(context, parts.board).handlers(),
@@ -102,6 +110,10 @@ class Plugin:
             CreateWorkflow(context, parts.board, parts.placing),
             DeleteWorkflow(context, parts.board),
             *(PowerWorkflow(context, parts.board, action) for action in POWER_ACTIONS),
+            *Nics(context, parts.board).workflows(),
+            *Media(context, parts.board).workflows(),
+            *Rebuilds(context, parts.board).workflows(),
+            *Clones(context, parts.board, parts.placing).workflows(),
             *parts.storage.workflows(),
         ]
 

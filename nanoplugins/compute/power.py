@@ -23,6 +23,8 @@ DESIRED: dict[InstanceAction, DesiredState] = {
     InstanceAction.POWER_OFF: DesiredState.STOPPED,
     InstanceAction.PAUSE: DesiredState.PAUSED,
     InstanceAction.RESUME: DesiredState.RUNNING,
+    InstanceAction.SUSPEND: DesiredState.SUSPENDED,
+    InstanceAction.RESTORE: DesiredState.RUNNING,
 }
 """What an action makes the record want; reboot and reset change nothing about that."""
 
@@ -34,9 +36,13 @@ POWER_ACTIONS = [
     InstanceAction.RESET,
     InstanceAction.PAUSE,
     InstanceAction.RESUME,
+    InstanceAction.SUSPEND,
+    InstanceAction.RESTORE,
 ]
 OFF = frozenset({ObservedState.STOPPED, ObservedState.MISSING, ObservedState.CRASHED})
 ACT_SECONDS = 150.0
+MEMORY_SECONDS = 900.0
+"""Writing or reading the whole memory of a large guest takes this long on a slow disk."""
 
 
 def power_kind(action: InstanceAction) -> str:
@@ -101,7 +107,9 @@ class PowerWorkflow:
         steps = [Step("desire", desire, forget_desire)]
         if input.action is InstanceAction.START:
             steps.append(Step("prepare", prepare, timeout_seconds=120))
-        return [*steps, Step(input.action.value, act, timeout_seconds=ACT_SECONDS + input.grace_seconds)]
+        is_long = input.action in (InstanceAction.SUSPEND, InstanceAction.RESTORE)
+        seconds = MEMORY_SECONDS if is_long else ACT_SECONDS + input.grace_seconds
+        return [*steps, Step(input.action.value, act, timeout_seconds=seconds)]
 
     async def _want(self, id: InstanceId, desired: DesiredState) -> None:
         await change_instance(self._board.store, id, lambda record: structs.replace(record, desired=desired))

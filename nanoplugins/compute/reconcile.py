@@ -15,7 +15,13 @@ from nanocore.ids import InstanceId, SnapshotId, VolumeId
 from nanocore.model.instance import DesiredState, InstanceRecord, ObservedState
 from nanoplugins.compute.records import Tombstone
 
-ON = frozenset({ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPING})
+SEEN_AS = {
+    ObservedState.RUNNING: DesiredState.RUNNING,
+    ObservedState.STOPPING: DesiredState.RUNNING,
+    ObservedState.PAUSED: DesiredState.PAUSED,
+    ObservedState.SUSPENDED: DesiredState.SUSPENDED,
+}
+"""What a guest in that state was wanted to be by whoever brought it there."""
 
 
 @dataclass
@@ -98,7 +104,7 @@ def _compare_states(
     result: Plan, inventory: Inventory, records: Sequence[InstanceRecord], busy: Container[InstanceId]
 ) -> None:
     guests = {guest.id: guest for guest in inventory.guests if guest.is_managed}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.created_at):
         guest = guests.get(record.id)
         if guest is None or record.id in busy or not record.is_created or record.desired is DesiredState.DELETED:
             continue
@@ -108,7 +114,8 @@ def _compare_states(
                 result.start.append(record.id)
             else:
                 result.settle[record.id] = DesiredState.STOPPED
-        elif guest.state in ON:
-            seen = DesiredState.PAUSED if guest.state is ObservedState.PAUSED else DesiredState.RUNNING
-            if record.desired is not seen:
-                result.settle[record.id] = seen
+        elif is_off and record.desired in (DesiredState.SUSPENDED, DesiredState.PAUSED):
+            # Its memory is lost: what was to be gone on with is not there any more.
+            result.settle[record.id] = DesiredState.STOPPED
+        elif guest.state in SEEN_AS and record.desired is not SEEN_AS[guest.state]:
+            result.settle[record.id] = SEEN_AS[guest.state]

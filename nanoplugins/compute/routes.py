@@ -19,6 +19,8 @@ _SUMMARIES = {
     InstanceAction.RESET: "Press an instance's reset button",
     InstanceAction.PAUSE: "Stop an instance's processors",
     InstanceAction.RESUME: "Let a paused instance go on",
+    InstanceAction.SUSPEND: "Write an instance's memory to disk and stop it",
+    InstanceAction.RESTORE: "Let a suspended instance go on where it was",
 }
 
 
@@ -47,6 +49,37 @@ def _instance_routes() -> list[Route]:
             )
             for action in POWER_ACTIONS
         ),
+        Route(
+            "POST",
+            "/instances/{id}/actions/rebuild",
+            compute.RebuildInstance,
+            "Give a stopped instance a fresh boot disk; its data disks stay",
+            {"image_id": _ID},
+        ),
+        Route(
+            "POST",
+            "/instances/{id}/actions/clone",
+            compute.CloneInstance,
+            "Make another instance with copies of all disks",
+            {"name": "web-2"},
+        ),
+        Route("POST", "/instances/{id}/nics", compute.AddNic, "Add a network card", {"network_id": _ID}),
+        Route(
+            "PATCH",
+            "/instances/{id}/nics/{nic_id}",
+            compute.UpdateNic,
+            "Change a network card's security policy",
+            {"security_policy_id": _ID},
+        ),
+        Route("DELETE", "/instances/{id}/nics/{nic_id}", compute.RemoveNic, "Remove a network card"),
+        Route(
+            "PUT",
+            "/instances/{id}/media/{slot}",
+            compute.InsertMedia,
+            "Insert a media image into a CD drive",
+            {"media_image_id": _ID},
+        ),
+        Route("DELETE", "/instances/{id}/media/{slot}", compute.EjectMedia, "Eject what is in a CD drive"),
     ]
 
 

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 from nanocore.capabilities.compute import CellUsed
 from nanocore.capabilities.hypervisor import AgentReady, CellReported, GetInventory, GuestObserved, Inventory
-from nanocore.capabilities.images import GetDiskImage, ListDiskImages
-from nanocore.capabilities.network import GetNetwork, ListAllocations, ListNetworks, ReleaseAddress
+from nanocore.capabilities.network import ListAllocations, ReleaseAddress
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Subscription
 from nanocore.contracts.listing import ResourceChanged
@@ -16,14 +15,13 @@ from nanocore.contracts.node import ListPeers, NodeInfo, NodeRegistered, Peer
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Delete
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId, StepKey
-from nanocore.model.image import DiskImage
+from nanocore.ids import InstanceId, NodeId, OperationId, StepKey
 from nanocore.model.instance import DesiredState, InstanceAction, InstanceRecord, ObservedState
-from nanocore.model.network import Network
-from nanocore.wire import decode_json, structs
+from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands
 from nanoplugins.compute.config import ComputeConfig
+from nanoplugins.compute.names import Names
 from nanoplugins.compute.pools import ComputePools
 from nanoplugins.compute.power import PowerInput, power_kind
 from nanoplugins.compute.reconcile import Plan, plan
@@ -31,7 +29,8 @@ from nanoplugins.compute.records import INSTANCES, TOMBSTONES, change_instance, 
 from nanoplugins.compute.storage import Storage
 
 INVENTORY_RETRY_SECONDS = 2.0
-NAMES_LIMIT = 1000
+AUTOSTART_SECONDS = 30.0
+"""How long an instance's start may hold up that of the next."""
 
 
 class ComputeService:
@@ -46,6 +45,7 @@ class ComputeService:
         self._pools = pools
         self._storage = storage
         self._cell = CellCommands(context, board.cells)
+        self._names = Names(context, board)
         self._asking: dict[NodeId, asyncio.Task[None]] = {}
         self._is_started = False
 
@@ -55,7 +55,7 @@ class ComputeService:
             self._board.cells.put_peer(peer)
         await self._pools.create_first()
         await self._storage.start()
-        await self._load_names()
+        await self._names.load()
         self._board.load()
         self._storage.load()
         self._is_started = True
@@ -138,25 +138,8 @@ class ComputeService:
         if event.noun == "operations":
             self._board.operation_changed(OperationId(event.id))
             self._storage.operation_changed(OperationId(event.id))
-        elif event.noun == "disk-images" and not event.is_deleted:
-            image = await self._context.call(GetDiskImage(id=ImageId(event.id)))
-            if self._board.image_names.get(image.id) not in (None, image.name):
-                self._board.image_names[image.id] = image.name
-                self._board.refresh_names()
-            self._board.image_names[image.id] = image.name
-        elif event.noun == "networks" and not event.is_deleted:
-            network = await self._context.call(GetNetwork(id=NetworkId(event.id)))
-            self._board.network_names[network.id] = network.name
-
-    async def _load_names(self) -> None:
-        images = await self._context.call_reply(ListDiskImages(limit=NAMES_LIMIT))
-        for blob in images.blobs:
-            image = decode_json(bytes(blob), DiskImage)
-            self._board.image_names[image.id] = image.name
-        networks = await self._context.call_reply(ListNetworks(limit=NAMES_LIMIT))
-        for blob in networks.blobs:
-            network = decode_json(bytes(blob), Network)
-            self._board.network_names[network.id] = network.name
+        else:
+            await self._names.follow(event)
 
     def _ask(self, id: NodeId) -> None:
         cell = self._board.cells.find(id)
@@ -207,8 +190,8 @@ class ComputeService:
             await self._cell.delete_port(id, port, key)
         for instance_id, desired in wanted.settle.items():
             await self._settle(get_instance(self._board.store, instance_id), desired)
-        for instance_id in wanted.start:
-            await self._autostart(instance_id)
+        if wanted.start:
+            self._context.spawn(self._autostart_all(wanted.start), name=f"compute.autostart.{id}")
         cell = self._board.cells.find(id)
         if cell is not None:
             cell.findings = wanted.findings
@@ -218,10 +201,18 @@ class ComputeService:
         await change_instance(self._board.store, record.id, lambda now: structs.replace(now, desired=desired))
         self._board.refresh_instance(record.id)
 
-    async def _autostart(self, id: InstanceId) -> None:
+    async def _autostart_all(self, ids: list[InstanceId]) -> None:
+        """Start them one after the other, the oldest first: what others were made to need is there before them."""
+        for id in ids:
+            operation_id = await self._autostart(id)
+            if operation_id is not None:
+                await self._context.operations.wait(operation_id, AUTOSTART_SECONDS)
+
+    async def _autostart(self, id: InstanceId) -> OperationId | None:
         self._context.log.info("compute.autostart", instance=id)
+        operation = None
         try:
-            await self._context.operations.run(
+            operation = await self._context.operations.run(
                 power_kind(InstanceAction.START),
                 PowerInput(id=id, action=InstanceAction.START, grace_seconds=0, previous=DesiredState.RUNNING),
             )
@@ -229,6 +220,7 @@ class ComputeService:
             if error.code is not ErrorCode.BUSY:
                 raise
         self._board.refresh_instance(id)
+        return None if operation is None else operation.id
 
     def _is_busy(self, id: InstanceId) -> bool:
         """Return whether an instance, or a volume or snapshot that left a tombstone, is being changed."""

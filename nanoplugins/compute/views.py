@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nanocore.ids import ImageId, NetworkId, OperationId
+from nanocore.capabilities.hypervisor import Observed
+from nanocore.ids import ImageId, NetworkId, OperationId, SecurityPolicyId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord, Usage
 from nanocore.model.instance import (
     TRANSITIONS,
@@ -25,6 +26,7 @@ from nanocore.model.instance import (
     Nic,
     NicRecord,
     ObservedState,
+    Qos,
     Readiness,
 )
 from nanocore.model.node import Node, NodeState
@@ -43,6 +45,7 @@ class InstanceFacts:
     cell: Cell | None
     images: dict[ImageId, str]
     networks: dict[NetworkId, str]
+    policies: dict[SecurityPolicyId, str]
     operation_id: OperationId | None
     operation_kind: str | None
     since: datetime
@@ -120,6 +123,7 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         if record.image_id is None
         else ImageRef(id=record.image_id, name=facts.images.get(record.image_id, "")),
         media=[_media_view(drive, facts) for drive in record.media],
+        changes_at_next_start=changes_at_next_start(record, guest),
         firmware=record.firmware,
         has_tpm=record.has_tpm,
         qos=record.qos,
@@ -138,6 +142,28 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         started_at=facts.started_at if observed in ACTIVE else None,
         allowed_actions=allowed_actions(record, observed, reason, facts.operation_kind),
     )
+
+
+def changes_at_next_start(record: InstanceRecord, guest: Observed | None) -> list[str]:
+    """Return the fields of which a guest that has devices now has not what its record wants. Pure."""
+    if guest is None or guest.state not in ACTIVE | {ObservedState.SUSPENDED}:
+        return []
+    wanted = {
+        "vcpus": record.vcpus == guest.vcpus,
+        "memory_bytes": record.memory_bytes == guest.memory_bytes,
+        "disks": {disk.volume_id for disk in record.disks} == set(guest.disks),
+        "nics": {nic.id for nic in record.nics} == set(guest.nics),
+        "media": {drive.slot for drive in record.media} == {drive.slot for drive in guest.media},
+        "firmware": record.firmware is guest.firmware,
+        "has_tpm": record.has_tpm == guest.has_tpm,
+        "qos": _possible(record.qos, guest.limits_unsupported) == _possible(guest.qos, guest.limits_unsupported),
+    }
+    return [name for name, is_met in wanted.items() if not is_met]
+
+
+def _possible(qos: Qos, unsupported: list[str]) -> Qos:
+    known = {name for name in Qos.__struct_fields__ if name in unsupported}
+    return structs.replace(qos, **dict.fromkeys(known))
 
 
 def _disk_view(disk: DiskRecord) -> Disk:
@@ -160,6 +186,7 @@ def _nic_view(nic: NicRecord, facts: InstanceFacts) -> Nic:
         network=facts.networks.get(nic.network_id, ""),
         addresses=nic.addresses,
         security_policy_id=nic.security_policy_id,
+        security_policy=None if nic.security_policy_id is None else facts.policies.get(nic.security_policy_id),
     )
 
 

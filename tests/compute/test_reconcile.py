@@ -84,6 +84,10 @@ def test_foreign_guest_is_not_even_mentioned() -> None:
         (DesiredState.RUNNING, ObservedState.CRASHED, None),
         (DesiredState.DELETED, ObservedState.RUNNING, None),
         (DesiredState.STOPPED, ObservedState.STOPPED, None),
+        (DesiredState.SUSPENDED, ObservedState.SUSPENDED, None),
+        (DesiredState.RUNNING, ObservedState.SUSPENDED, DesiredState.SUSPENDED),
+        (DesiredState.SUSPENDED, ObservedState.RUNNING, DesiredState.RUNNING),
+        (DesiredState.SUSPENDED, ObservedState.STOPPED, DesiredState.STOPPED),
     ],
 )
 def test_the_record_follows_the_guest(desired: DesiredState, seen: ObservedState, settled: DesiredState | None) -> None:

@@ -45,7 +45,7 @@ QUALIFIED = {"compute", "storage", "address"}
 VERBS = """
     get list find create delete start stop power_off reboot reset pause resume suspend restore attach
     detach insert eject resize migrate drain evacuate act add allocate append cancel change define
-    ensure freeze hello invite join move open read release remove reserve revoke thaw update copy evict
+    ensure freeze hello invite join move open read release remove reserve revoke thaw update copy evict clone rebuild
 """
 
 
