@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nanocore.cli.nouns import NOUNS, noun_group, resolve
+from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
 from nanocore.cli.output import format_bytes, print_item
 from nanocore.cli.session import Session
 
@@ -17,14 +17,16 @@ from nanocore.cli.session import Session
 def image_group(name: str) -> click.Group:
     """Return the group of ``disk-image`` or ``media-image``."""
     made = noun_group(name)
-    for make in (_upload, _edit, _download):
+    for make in (_upload, _import, _edit, _download):
         made.add_command(make(name))
     return made
 
 
 def disk_image_group() -> click.Group:
     """Return ``nano disk-image``."""
-    return image_group("disk-image")
+    made = image_group("disk-image")
+    made.add_command(_build)
+    return made
 
 
 def media_image_group() -> click.Group:
@@ -52,6 +54,37 @@ def _upload(name: str) -> click.Command:
         print_item(image, session.output)
 
     return upload
+
+
+def _import(name: str) -> click.Command:
+    @click.command("import", help="Make an image of the file at URL (http or https), which the core fetches.")
+    @click.argument("url")
+    @click.option("--name", "image_name", required=True, help="Name of the image.")
+    @click.option("--sha256", help="Digest to check the file against.")
+    @click.option("--description", default="", help="Free text.")
+    @click.pass_obj
+    def fetch(session: Session, url: str, image_name: str, sha256: str | None, description: str) -> None:
+        body = {"name": image_name, "import_url": url, "description": description, "sha256": sha256}
+        _make(session, name, body)
+
+    return fetch
+
+
+@click.command("build", help="Make a disk image of the boot disk of INSTANCE, which may run meanwhile.")
+@click.argument("instance")
+@click.option("--name", required=True, help="Name of the image.")
+@click.option("--description", default="", help="Free text.")
+@click.pass_obj
+def _build(session: Session, instance: str, name: str, description: str) -> None:
+    id = resolve(session, NOUNS["instance"], instance)
+    _make(session, "disk-image", {"name": name, "from_instance_id": id, "description": description})
+
+
+def _make(session: Session, name: str, body: dict[str, Any]) -> None:
+    """Begin the operation, and show the image once it is there."""
+    ended = follow(session, session.client.request("POST", NOUNS[name].path, json=body))
+    if ended is not None:
+        print_item(session.client.get(f"{NOUNS[name].path}/{ended['result']['image_id']}"), session.output)
 
 
 def _edit(name: str) -> click.Command:

@@ -18,5 +18,10 @@ class ImagesConfig:
     upload_expires_seconds: float = setting(
         24 * 3600.0, "Time without a byte after which an unfinished upload is deleted", minimum=60
     )
+    import_timeout_seconds: float = setting(4 * 3600.0, "Longest time that an import from a URL may take", minimum=1)
+    import_allowed_networks: list[str] = setting(
+        [],
+        "Networks (`10.1.0.0/16`) that images may be imported from although they are private or the platform's own",
+    )
     reserve_bytes: int = setting(256 * 1024**2, "Space that uploads and caches leave free", minimum=0)
     inspection_timeout_seconds: float = setting(120.0, "Longest time that an inspection may take", minimum=1)

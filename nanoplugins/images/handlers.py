@@ -38,10 +38,10 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId
 from nanocore.model.image import DiskImage, ImageKind, ImageRecord, ImageState, MediaImage
 from nanocore.wire import encode_json, structs
-from nanoplugins.images.folders import ImageFolders
-from nanoplugins.images.intake import Intake
-from nanoplugins.images.library import ANY_STATE, Announcement, ImageLibrary, Texts
+from nanoplugins.images.library import ANY_STATE, Texts
+from nanoplugins.images.making import Tools
 from nanoplugins.images.records import WORDS
+from nanoplugins.images.requests import Requests
 from nanoplugins.images.uses import ImageUses
 
 READ_BYTES = 4 * MAX_CHUNK_BYTES
@@ -52,10 +52,12 @@ _READY = frozenset({ImageState.READY})
 class ImageHandlers:
     """Thin: takes messages apart, asks ``ImageLibrary`` and ``Intake``."""
 
-    def __init__(self, folders: ImageFolders, library: ImageLibrary, intake: Intake, uses: ImageUses) -> None:
-        self._folders = folders
-        self._library = library
-        self._intake = intake
+    def __init__(self, tools: Tools, uses: ImageUses) -> None:
+        self._context = tools.context
+        self._folders = tools.folders
+        self._library = tools.library
+        self._intake = tools.intake
+        self._requests = Requests(tools)
         self._uses = uses
 
     def declare(self) -> Sequence[Handler]:
@@ -94,13 +96,19 @@ class ImageHandlers:
         return cast("MediaImage", self._library.get(ImageKind.MEDIA, message.id))
 
     async def create_disk_image(self, message: CreateDiskImage, call: Call) -> NewDiskImage:
-        """Note it; the bytes come with ``AppendUpload``."""
-        shown = structs.asdict(await self._announce(ImageKind.DISK, message, call))
+        """Note it for ``AppendUpload``, or begin the operation that brings the bytes."""
+        operation = await self._requests.begin(ImageKind.DISK, message, call)
+        if operation is not None:
+            return NewDiskImage(operation=operation)
+        shown = structs.asdict(await self._requests.announce_upload(ImageKind.DISK, message, call))
         return NewDiskImage(image=CreatedDiskImage(**shown, upload_path=_upload_path(shown["id"])))
 
     async def create_media_image(self, message: CreateMediaImage, call: Call) -> NewMediaImage:
-        """Note it; the bytes come with ``AppendUpload``."""
-        shown = structs.asdict(await self._announce(ImageKind.MEDIA, message, call))
+        """Note it for ``AppendUpload``, or begin the operation that brings the bytes."""
+        operation = await self._requests.begin(ImageKind.MEDIA, message, call)
+        if operation is not None:
+            return NewMediaImage(operation=operation)
+        shown = structs.asdict(await self._requests.announce_upload(ImageKind.MEDIA, message, call))
         return NewMediaImage(image=CreatedMediaImage(**shown, upload_path=_upload_path(shown["id"])))
 
     async def update_disk_image(self, message: UpdateDiskImage, _call: Call) -> DiskImage:
@@ -149,24 +157,14 @@ class ImageHandlers:
         """Learn from a cell's report what it has cached."""
         self._library.note_cached(source.id, event.report.cached_images)
 
-    async def _announce(
-        self, kind: ImageKind, message: CreateDiskImage | CreateMediaImage, call: Call
-    ) -> DiskImage | MediaImage:
-        if message.size_bytes is None:
-            raise NanoError(ErrorCode.INVALID_ARGUMENT, "size_bytes says how long the upload is", field="size_bytes")
-        record = await self._library.create(
-            Announcement(
-                kind=kind,
-                texts=Texts(name=message.name, description=message.description, tags=message.tags),
-                size_bytes=message.size_bytes,
-                sha256=message.sha256,
-                owner="" if call.actor is None else call.actor.username,
-            )
-        )
-        return self._library.get(kind, record.id)
-
     async def _delete(self, kind: ImageKind, id: ImageId) -> None:
         record = self._library.require(id, ANY_STATE, kind)
+        if record.state is ImageState.CREATING:
+            raise NanoError(
+                ErrorCode.WRONG_STATE,
+                f"{WORDS[kind]} {record.name} is being made by an operation; cancel that",
+                reason="images.being_made",
+            )
         await self._uses.refresh()
         users = self._library.uses(record.id)
         if users:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nanocore.capabilities.images import UploadState
 from nanocore.contracts.plugin import PluginContext
@@ -36,6 +36,7 @@ CHECKPOINT_BYTES = 32 * 1024**2
 PARALLEL_INSPECTIONS = 2
 _UPLOADING = frozenset({ImageState.UPLOADING})
 _INSPECTING = frozenset({ImageState.INSPECTING})
+_KEPT = frozenset({ImageState.INSPECTING, ImageState.CREATING})
 
 
 class Intake:
@@ -110,6 +111,10 @@ class Intake:
         """Delete an image in any state; whoever still reads its file reads on."""
         record = await self._library.delete(id)
         await asyncio.to_thread(self._remove_files, record.id)
+
+    async def remove_files(self, id: ImageId) -> None:
+        """Remove what is there of an image without a record."""
+        await asyncio.to_thread(self._remove_files, id)
 
     async def expire(self) -> None:
         """Delete uploads that nobody has continued for a long time (a timed job)."""
@@ -199,7 +204,7 @@ class Intake:
         log = self._context.log.bind(image_id=id)
         try:
             async with self._inspections:
-                fields = await self._judge(id)
+                fields = await self.judge(id, _INSPECTING)
             fail_point("images/inspect/judged")
             record = await self._library.change(id, _INSPECTING, **fields)
             fail_point("images/inspect/recorded")
@@ -211,11 +216,11 @@ class Intake:
                 log.exception("inspection not recorded; the next start repeats it")
                 return
             # Deleted meanwhile; the file may have been renamed after the deletion looked for it.
-            await asyncio.to_thread(self._remove_files, id)
+            await self.remove_files(id)
 
-    async def _judge(self, id: ImageId) -> dict[str, object]:
-        """Return what the record is to say; an accepted file has its final name then."""
-        record = self._library.require(id, _INSPECTING)
+    async def judge(self, id: ImageId, states: Collection[ImageState]) -> dict[str, Any]:
+        """Return what the record, in one of ``states``, is to say; an accepted file has its final name then."""
+        record = self._library.require(id, states)
         try:
             return await self._examine(record)
         except (OSError, NanoError) as error:
@@ -225,7 +230,7 @@ class Intake:
                 "reason": f"the core could not inspect it: {error}; delete it and upload it again",
             }
 
-    async def _examine(self, record: ImageRecord) -> dict[str, object]:
+    async def _examine(self, record: ImageRecord) -> dict[str, Any]:
         path = await asyncio.to_thread(self._locate, record.id)
         verdict = await inspect_image(
             path,
@@ -244,7 +249,9 @@ class Intake:
         return {
             "state": ImageState.READY,
             "format": verdict.format,
+            "size_bytes": self._folders.image(record.id).stat().st_size,
             "virtual_size_bytes": verdict.virtual_size_bytes,
+            "source": record.source,
             "sha256": digest,
         }
 
@@ -273,7 +280,7 @@ class Intake:
         for path, id in self._folders.list_core_files():
             state = None if id is None else states.get(id)
             is_upload = id is not None and path == self._folders.upload(id)
-            if state in _INSPECTING or (state is ImageState.UPLOADING and is_upload):
+            if state in _KEPT or (state is ImageState.UPLOADING and is_upload):
                 continue
             if state is ImageState.READY and not is_upload:
                 continue

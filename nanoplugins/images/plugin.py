@@ -15,6 +15,7 @@ from nanocore.capabilities.storage import ImageCache
 from nanocore.contracts.handler import CELL_ONLY, CORE_ONLY, Handler, Subscription
 from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.node import NodeRole
+from nanocore.contracts.operation import Workflow
 from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.contracts.state_store import Collection
@@ -25,6 +26,7 @@ from nanoplugins.images.folders import ImageFolders
 from nanoplugins.images.handlers import ImageHandlers
 from nanoplugins.images.intake import Intake
 from nanoplugins.images.library import ImageLibrary
+from nanoplugins.images.making import BuildWorkflow, ImportWorkflow, Tools
 from nanoplugins.images.records import IMAGES, NAMES
 from nanoplugins.images.routes import routes
 from nanoplugins.images.service import ImagesService
@@ -42,6 +44,7 @@ class _Parts:
     uses: ImageUses | None
     handlers: ImageHandlers | None
     cache: CellCache | None
+    tools: Tools | None
 
 
 class Plugin:
@@ -93,6 +96,12 @@ class Plugin:
         return [IMAGES, NAMES]
 
     @hookimpl
+    def nano_workflows(self, context: PluginContext) -> Sequence[Workflow[Any]]:
+        """Say how images are made of instances and of files elsewhere."""
+        tools = self._parts(context).tools
+        return [] if tools is None else [BuildWorkflow(tools), ImportWorkflow(tools)]
+
+    @hookimpl
     def nano_scheduled_jobs(self, context: PluginContext) -> Sequence[ScheduledJob]:
         """Expiry of abandoned uploads."""
         intake = self._parts(context).intake
@@ -119,9 +128,10 @@ def _make(context: PluginContext) -> _Parts:
     config, folders = context.config(ImagesConfig), ImageFolders(context.paths.state)
     cache = CellCache(context, config, folders) if NodeRole.CELL in context.node.roles else None
     if NodeRole.CORE not in context.node.roles:
-        return _Parts(ImagesService(folders, None, cache), None, None, None, cache)
+        return _Parts(ImagesService(folders, None, cache), None, None, None, cache, None)
     library = ImageLibrary(context, config, folders)
     intake = Intake(context, config, folders, library)
     uses = ImageUses(context, library)
     service = ImagesService(folders, (library, intake, uses), cache)
-    return _Parts(service, intake, uses, ImageHandlers(folders, library, intake, uses), cache)
+    tools = Tools(context, config, folders, library, intake)
+    return _Parts(service, intake, uses, ImageHandlers(tools, uses), cache, tools)
