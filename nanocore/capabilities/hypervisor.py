@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Protocol
 from nanocore.capabilities.storage import VolumeInfo
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, InstanceId, NodeId, SnapshotId, StepKey, VolumeId
-from nanocore.model.instance import Firmware, GuestFacts, InstanceUsage, ObservedState, Qos, Readiness
+from nanocore.model.instance import Firmware, InstanceUsage, ObservedState, Qos
 from nanocore.wire import Command, Event, Meta, Query, Result, Struct, field
 
 
@@ -73,6 +73,9 @@ class GuestSpec(Struct, frozen=True, kw_only=True):
     qos: Qos = field(default_factory=Qos)
     seed_path: str | None = None
     """ISO 9660 file with the cloud-init seed, on a drive of its own behind the others."""
+    signal_path: str | None = None
+    """UNIX socket that the hypervisor listens on while the guest runs: what the guest writes to its virtio port
+    ``org.nano.ready.0`` comes out there."""
     step_key: StepKey
 
 
@@ -99,8 +102,6 @@ class Observed(Struct, frozen=True, kw_only=True):
     """The limits that are in force; what is wanted and missing here is in ``limits_unsupported``."""
     limits_unsupported: list[str] = field(default_factory=list)
     """Fields of ``Qos`` that could not be put in force here."""
-    ready: Readiness | None = None
-    guest: GuestFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -536,6 +537,8 @@ class Inventory(Result, frozen=True, kw_only=True):
     report: CellReport
     volume_infos: list[VolumeInfo] = field(default_factory=list)
     """The volumes as they are now."""
+    seeds: list[InstanceId] = field(default_factory=list)
+    """Instances that have first-boot settings there."""
 
 
 class GetInventory(Query[Inventory], frozen=True, kw_only=True):

@@ -207,6 +207,12 @@ class GuestFacts(Result, frozen=True, kw_only=True):
     hostname: str | None = None
     system: str | None = None
     addresses: list[str] = field(default_factory=list)
+    memory_bytes: int | None = None
+    """What the guest's system counts as its memory."""
+    memory_available_bytes: int | None = None
+    """How much of it new programs could have."""
+    is_frozen: bool = False
+    """Whether writing to its file systems is held."""
 
 
 class InstanceUsage(Result, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class Commands:
         self._context = context
         self._drivers = drivers
         self._reporter = reporter
-        self._guests = GuestCommands(drivers)
+        self._guests = GuestCommands(context, drivers)
         self._storage = StorageCommands(drivers, self._guests)
 
     def handlers(self) -> list[Handler]:
@@ -65,6 +65,7 @@ class Commands:
 
     async def _delete_guest(self, message: DeleteGuest, _call: Call) -> None:
         await self._drivers.hypervisor.delete(message.id)
+        await self._guests.delete_seed(message.id, message.step_key)
 
     async def _change_power(self, message: ChangePower, _call: Call) -> Observed:
         driver = self._drivers.hypervisor
@@ -92,6 +93,7 @@ class Commands:
             volumes=[volume.id for volume in volumes],
             volume_infos=volumes,
             ports=await self._drivers.network.list_ports(),
+            seeds=await self._guests.seeds(),
             report=await self._reporter.measure(),
         )
 

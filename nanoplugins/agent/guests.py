@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from nanocore.capabilities.guest import AgentAnswer, DeleteSeed, FindAgentAnswer, FindSeed, ListSeeds, SeedPaths
 from nanocore.capabilities.guest_changes import (
     AttachDisk,
     AttachNic,
@@ -37,9 +38,10 @@ from nanocore.capabilities.hypervisor import (
 )
 from nanocore.capabilities.storage import CachedImage
 from nanocore.contracts.handler import CORE_ONLY, Call, Handler
+from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, InstanceId
-from nanocore.wire import Request
+from nanocore.ids import ImageId, InstanceId, StepKey
+from nanocore.wire import Request, decode_json, encode_json
 from nanoplugins.agent.drivers import Drivers
 
 FREEZE_SECONDS = 30.0
@@ -50,7 +52,8 @@ LET_GO_SECONDS = 60.0
 class GuestCommands:
     """What a cell does with guests for its core."""
 
-    def __init__(self, drivers: Drivers) -> None:
+    def __init__(self, context: PluginContext, drivers: Drivers) -> None:
+        self._context = context
         self._drivers = drivers
 
     def changes(self) -> dict[type[Request[Any]], Callable[[Any, Call], Awaitable[Any]]]:
@@ -72,9 +75,36 @@ class GuestCommands:
 
     def questions(self) -> list[Handler]:
         """Return what only asks."""
-        return [Handler(GetCopy, self._get_copy, CORE_ONLY)]
+        return [
+            Handler(GetCopy, self._get_copy, CORE_ONLY),
+            Handler(FindAgentAnswer, self._find_agent_answer, frozenset()),
+        ]
+
+    async def delete_seed(self, id: InstanceId, key: StepKey) -> None:
+        """Remove the first-boot settings, which go with the guest."""
+        with _without_guest_tools():
+            await self._context.call(DeleteSeed(step_key=key, id=id), dst=self._context.node.id)
+
+    async def seeds(self) -> list[InstanceId]:
+        """Return which instances have first-boot settings here."""
+        with _without_guest_tools():
+            return (await self._context.call(ListSeeds(), dst=self._context.node.id)).ids
+        return []
+
+    async def _seed(self, id: InstanceId) -> SeedPaths:
+        with _without_guest_tools():
+            return await self._context.call(FindSeed(id=id), dst=self._context.node.id)
+        return SeedPaths()
+
+    async def _find_agent_answer(self, message: FindAgentAnswer, _call: Call) -> AgentAnswer:
+        arguments = decode_json(message.arguments.encode(), dict)
+        answer = await self._drivers.hypervisor.agent_command(
+            message.id, message.execute, arguments or None, timeout_seconds=message.seconds
+        )
+        return AgentAnswer(text=encode_json(answer).decode())
 
     async def _define(self, message: DefineGuest, _call: Call) -> None:
+        seed = await self._seed(message.id)
         await self._drivers.hypervisor.define(
             GuestSpec(
                 id=message.id,
@@ -87,6 +117,8 @@ class GuestCommands:
                 firmware=message.firmware,
                 has_tpm=message.has_tpm,
                 qos=message.qos,
+                seed_path=seed.seed_path,
+                signal_path=seed.signal_path,
                 step_key=message.step_key,
             )
         )
@@ -177,6 +209,16 @@ class GuestCommands:
         if drive.media_image_id is None:
             return MediaSpec(slot=drive.slot)
         return MediaSpec(slot=drive.slot, path=str(cached_image(self._drivers, drive.media_image_id).path))
+
+
+@contextmanager
+def _without_guest_tools() -> Iterator[None]:
+    """Pass over a question that only ``guest_tools`` answers, where that plugin is not enabled."""
+    try:
+        yield
+    except NanoError as error:
+        if error.code is not ErrorCode.UNIMPLEMENTED:
+            raise
 
 
 def cached_image(drivers: Drivers, image_id: ImageId) -> CachedImage:

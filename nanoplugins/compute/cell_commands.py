@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from nanocore.capabilities.guest import EnsureSeed, SeedNic
 from nanocore.capabilities.hypervisor import (
     ChangePower,
     DefineDisk,
@@ -15,12 +16,12 @@ from nanocore.capabilities.hypervisor import (
     PowerAction,
 )
 from nanocore.capabilities.images import EnsureCached
-from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort
+from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort, NetworkSpec
 from nanocore.capabilities.storage import CreateVolume, DeleteVolume
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, NetworkId, NodeId, StepKey, VolumeId
-from nanocore.model.instance import DiskRecord, InstanceRecord, NicRecord
+from nanocore.model.instance import CloudInit, DiskRecord, InstanceRecord, NicRecord
 from nanocore.wire import Command, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cells
@@ -108,7 +109,9 @@ class CellCommands:
         await self._context.call(DeleteVolume(step_key=key, id=id), dst=node_id)
 
     async def define(self, record: InstanceRecord, key: StepKey) -> None:
-        """Make the guest known to its cell as the record wants it."""
+        """Make the guest known to its cell as the record wants it, after its first-boot settings."""
+        if record.cloud_init is not None:
+            await self._ensure_seed(record, record.cloud_init, key)
         message = DefineGuest(
             step_key=key,
             id=record.id,
@@ -140,6 +143,14 @@ class CellCommands:
         self._cells.put_guest(node_id, seen)
         return seen
 
+    async def _ensure_seed(self, record: InstanceRecord, cloud_init: CloudInit, key: StepKey) -> None:
+        nics = []
+        for nic in record.nics:
+            network = (await self.allocate(record, nic, nic.network_id)).network
+            nics.append(seed_nic(nic, network))
+        message = EnsureSeed(step_key=key, id=record.id, name=record.name, cloud_init=cloud_init, nics=nics)
+        await self._context.call(message, dst=node_of(record))
+
     async def delete_guest(self, node_id: NodeId, id: InstanceId, key: StepKey) -> None:
         """Cut the guest's power and forget it."""
         await self._context.call(DeleteGuest(step_key=key, id=id), dst=node_id)
@@ -159,3 +170,13 @@ def node_of(record: InstanceRecord) -> NodeId:
     if record.node_id is None:
         raise NanoError(ErrorCode.WRONG_STATE, f"instance {record.name} has not been placed yet")
     return record.node_id
+
+
+def seed_nic(nic: NicRecord, network: NetworkSpec) -> SeedNic:
+    """Return what the guest is told of a network card: its IPv6 addresses, as IPv4 comes by DHCP."""
+    found = [address for address in nic.addresses if ":" in address]
+    if not found or not network.ipv6_cidr:
+        return SeedNic(mac=nic.mac)
+    length = network.ipv6_cidr.rpartition("/")[2]
+    addresses = [f"{address}/{length}" for address in found]
+    return SeedNic(mac=nic.mac, addresses=addresses, gateway=network.ipv6_gateway or None)

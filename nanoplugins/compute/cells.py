@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nanocore.capabilities.guest import GuestReported
 from nanocore.capabilities.hypervisor import CellReport, Inventory, Observed
 from nanocore.clock import Clock
 from nanocore.contracts.node import NodeInfo, NodeRole, Peer
@@ -28,6 +29,8 @@ class Cell:
     """Whether ``report`` is this cell's word, not what it said before the core was restarted."""
     report: CellReport = field(default_factory=CellReport)
     guests: dict[InstanceId, Observed] = field(default_factory=dict)
+    told: dict[InstanceId, GuestReported] = field(default_factory=dict)
+    """What running guests say of themselves."""
     findings: dict[str, str] = field(default_factory=dict)
     """What reconciliation could not settle: id of the thing to a sentence about it."""
 
@@ -139,6 +142,17 @@ class Cells:
             cell.guests[guest.id] = guest
         self._on_guest(id, guest.id)
         self._wake(guest.id)
+
+    def put_told(self, id: NodeId, told: GuestReported) -> None:
+        """Take what a guest says of itself, or that it says nothing any more."""
+        cell = self._cells.get(id)
+        if cell is None:
+            return
+        if told.ready is None and told.facts is None:
+            cell.told.pop(told.id, None)
+        else:
+            cell.told[told.id] = told
+        self._on_guest(id, told.id)
 
     async def wait_for_change(self, id: InstanceId, timeout_seconds: float) -> None:
         """Return at the next report about a guest, or after ``timeout_seconds``."""

@@ -7,6 +7,7 @@ import secrets
 from typing import TypeVar
 
 from nanocore.capabilities.compute import InstanceValues, NewCloudInit, NewDisk, NewNic
+from nanocore.capabilities.guest import FindUserData
 from nanocore.capabilities.network import GetNetwork
 from nanocore.capabilities.network_api import GetSecurityPolicy
 from nanocore.contracts.handler import Call
@@ -37,11 +38,11 @@ from nanocore.model.instance import (
     NicRecord,
     Qos,
 )
+from nanocore.model.password import hash_password
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanocore.wire import Struct
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.field_errors import FieldErrors
-from nanoplugins.compute.passwords import hash_password
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
 from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
 from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, disk_of, get_volume
@@ -91,6 +92,7 @@ class Composer:
         nics = await self._nics(values, errors)
         cloud_init = compose_cloud_init(values.cloud_init, errors)
         volumes = self._volumes(values, errors)
+        await self._check_user_data(cloud_init, errors)
         errors.check()
         return Composed(
             record=InstanceRecord(
@@ -255,6 +257,17 @@ class Composer:
                 field="compute_pool_id",
             )
         return ComputePoolId(entry.value.id)
+
+    async def _check_user_data(self, cloud_init: CloudInit | None, errors: FieldErrors) -> None:
+        """Ask what knows cloud-init; a cell could only tell later that the guest never became ready."""
+        if cloud_init is None or not cloud_init.user_data:
+            return
+        try:
+            await self._context.call(FindUserData(user_data=cloud_init.user_data))
+        except NanoError as error:
+            if error.code is not ErrorCode.INVALID_ARGUMENT:
+                raise
+            errors.add("cloud_init.user_data", error.message)
 
 
 def whole_sectors(size_bytes: int) -> int:

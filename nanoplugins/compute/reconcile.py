@@ -82,6 +82,9 @@ def _compare_leftovers(
             result.delete_guests.append(guest.id)
         else:
             result.findings[guest.id] = f"guest {guest.name} ({guest.id}) has no record; it was left alone"
+    seen = {guest.id for guest in inventory.guests}
+    # Made before the guest and removed with it: without a guest it is left from a creation that was undone.
+    result.delete_guests += [id for id in inventory.seeds if id in dead_guests - wanted_guests - seen]
     for volume in inventory.volumes:
         if volume in dead_volumes and volume not in wanted_volumes:
             result.delete_volumes.append(volume)

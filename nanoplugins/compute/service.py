@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from nanocore.capabilities.compute import CellUsed
+from nanocore.capabilities.guest import GuestReported
 from nanocore.capabilities.hypervisor import AgentReady, CellReported, GetInventory, GuestObserved, Inventory
 from nanocore.capabilities.network import ListAllocations, ReleaseAddress
 from nanocore.contracts.authorizer import ResourceRef
@@ -77,6 +78,7 @@ class ComputeService:
         return [
             Subscription(CellReported, self._on_report, "compute", allow=CELL_ONLY),
             Subscription(GuestObserved, self._on_guest, "compute", allow=CELL_ONLY),
+            Subscription(GuestReported, self._on_told, "compute", allow=CELL_ONLY),
             Subscription(NodeRegistered, self._on_registered, "compute", allow=CORE_ONLY),
             Subscription(AgentReady, self._on_ready, "compute", allow=CELL_ONLY),
             Subscription(ResourceChanged, self._on_resource, "compute", allow=CORE_ONLY),
@@ -114,6 +116,11 @@ class ComputeService:
             await self._board.keep_size(source.id)
             await self._context.publish(CellUsed(node_id=source.id, report=own))
         self._storage.cell_reported()
+
+    async def _on_told(self, event: GuestReported, source: NodeInfo) -> None:
+        entry = self._board.store.get(INSTANCES, event.id)
+        if entry is not None and entry.value.node_id == source.id:
+            self._board.cells.put_told(source.id, event)
 
     async def _on_registered(self, event: NodeRegistered, _source: NodeInfo) -> None:
         if self._board.cells.find(event.node.id) is None:

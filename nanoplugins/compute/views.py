@@ -104,6 +104,7 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
     observed, reason = observe(record, facts.cell)
     cell = facts.cell
     guest = None if cell is None or observed is ObservedState.UNKNOWN else cell.guests.get(record.id)
+    told = None if cell is None or observed not in ACTIVE else cell.told.get(record.id)
     usage = None if cell is None or observed not in ACTIVE else cell.report.usage.get(record.id)
     return Instance(
         id=record.id,
@@ -129,8 +130,8 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         qos=record.qos,
         has_cloud_init=record.cloud_init is not None,
         limits_unsupported=[] if guest is None else guest.limits_unsupported,
-        ready=(None if guest is None else guest.ready) or Readiness(),
-        guest=(None if guest is None else guest.guest) or GuestFacts(),
+        ready=(None if told is None else told.ready) or Readiness(),
+        guest=(None if told is None else told.facts) or GuestFacts(),
         tags=record.tags,
         autostart=record.autostart,
         protected=record.protected,

@@ -20,6 +20,7 @@ MEDIA_ALIAS = "ua-media-"
 SEED_ALIAS = "ua-seed"
 """libvirt keeps aliases that begin with ``ua-`` for its users."""
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+SIGNAL_CHANNEL = "org.nano.ready.0"
 
 _SERIAL_LENGTH = 20
 """virtio's limit."""
@@ -111,6 +112,14 @@ def bandwidth(qos: Qos) -> ET.Element | None:
 def bandwidth_kib(bytes_per_second: int) -> int:
     """Return libvirt's unit of a network card's limit; never 0, which means none."""
     return max(1, bytes_per_second // _KIB)
+
+
+def signal_channel(path: str) -> ET.Element:
+    """Return the port by which a guest tells how its first boot goes; the socket is there as long as it runs."""
+    element = ET.Element("channel", type="unix")
+    ET.SubElement(element, "source", mode="bind", path=path)
+    ET.SubElement(element, "target", type="virtio", name=SIGNAL_CHANNEL)
+    return element
 
 
 def drive(spec: MediaSpec, *, boot_order: int | None = None) -> ET.Element:

@@ -210,7 +210,8 @@ def _add_drives(parts: ET.Element, spec: GuestSpec, qos: Qos) -> None:
 
 
 def _add_qemu_devices(parts: ET.Element, spec: GuestSpec) -> None:
-    ports = DEVICES_ON_PORTS + len(spec.disks) + len(spec.nics) + FREE_PORTS
+    has_seed = spec.seed_path is not None
+    ports = DEVICES_ON_PORTS + len(spec.disks) + len(spec.nics) + has_seed + FREE_PORTS
     ET.SubElement(parts, "controller", type="pci", index="0", model="pcie-root")
     for index in range(1, ports + 1):
         ET.SubElement(parts, "controller", type="pci", index=str(index), model="pcie-root-port")
@@ -221,6 +222,8 @@ def _add_qemu_devices(parts: ET.Element, spec: GuestSpec) -> None:
     ET.SubElement(console, "target", type="serial", port="0")
     channel = ET.SubElement(parts, "channel", type="unix")
     ET.SubElement(channel, "target", type="virtio", name=devices.AGENT_CHANNEL)
+    if spec.signal_path is not None:
+        parts.append(devices.signal_channel(spec.signal_path))
     # The screen listens nowhere: viewers come in as descriptors that libvirt hands to QEMU.
     graphics = ET.SubElement(parts, "graphics", type="vnc")
     ET.SubElement(graphics, "listen", type="none")

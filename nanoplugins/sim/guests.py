@@ -35,6 +35,8 @@ class SimGuest(Struct, frozen=True, kw_only=True):
     """Wall-clock seconds; 0 while it does not run."""
     booted_memory_bytes: int = 0
     """What it was started with: memory that is added later waits for the next start."""
+    hostname: str | None = None
+    """What its agent was told to call it."""
     frozen_until: float = 0.0
     """Wall-clock seconds until which its file systems are frozen."""
     copy: SimCopy | None = None

@@ -54,6 +54,7 @@ FILES = {
     "etc/initramfs-tools/conf.d/nano": "MODULES=list\n",
     "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
     "etc/fstab": "LABEL=nano-root / ext4 defaults 0 1\n",
+    "etc/cloud/cloud.cfg.d/91-locale.cfg": "locale: C.UTF-8\n",
     "etc/hostname": "debian\n",
 }
 

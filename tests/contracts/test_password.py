@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from nanoplugins.compute.passwords import hash_password
+from nanocore.model.password import hash_password
 
 SALT = "abcdEFGH12345678"
 

@@ -1,0 +1,1 @@
+"""What is inside guests: cloud-init seeds, the QEMU guest agent, readiness."""
