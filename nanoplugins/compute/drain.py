@@ -161,6 +161,8 @@ class Drain:
                 operation = await operations.run(MOVE, self._move_input(volume, volume.node_id))
             except NanoError as error:
                 return error.message
+            if volume.instance_id is not None:
+                self._parts.board.refresh_instance(volume.instance_id)
         if operation.kind != MOVE:
             return f"waits for operation {operation.id} ({operation.kind})"
         while not operation.state.is_final:
@@ -219,10 +221,10 @@ def waits_because(board: Board, volume: Volume) -> str | None:
     entry = board.store.get(INSTANCES, volume.instance_id)
     if entry is None:
         return "its instance is gone"
-    observed, reason = observe(entry.value, board.cells.find(entry.value.node_id))
+    observed, _ = observe(entry.value, board.cells.find(entry.value.node_id))
     if observed in AT_REST:
         return None
-    return f"waits until instance {entry.value.name} stops (it is {observed.value}{f': {reason}' if reason else ''})"
+    return f"waits until instance {entry.value.name} stops (it is {observed.value})"
 
 
 async def change_pool(board: Board, id: StoragePoolId, edit: Callable[[StoragePoolRecord], StoragePoolRecord]) -> None:

@@ -107,6 +107,12 @@ def volume_files(kernel: KernelProcess) -> set[str]:
     return {file.stem for file in folder.rglob("*.qcow2")}
 
 
+def volume_file(kernel: KernelProcess, id: str) -> Path:
+    """Return the file of a volume in the pool."""
+    folder = kernel.root / "var" / "lib" / "nano" / "storage_local"
+    return next(folder.rglob(f"{id}.qcow2"))
+
+
 def own_links() -> set[str]:
     """Return the bridges that network_bridge has made on this machine."""
     done = subprocess.run(["ip", "-j", "link"], capture_output=True, check=True)
