@@ -53,6 +53,7 @@ class Snapshots:
     async def _get(self, message: GetSnapshot, _call: Call) -> Reply[PageInfo]:
         get_instance(self._board.store, message.id)
         get_snapshot(self._board.store, message.snapshot_id, message.id)
+        self._storage.refresh_snapshot(message.snapshot_id)
         return self._storage.snapshots.reply(message.snapshot_id)
 
     async def _create(self, message: CreateSnapshot, call: Call) -> Operation:

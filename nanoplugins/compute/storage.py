@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ from nanoplugins.compute.volume_workflows import (
 )
 from nanoplugins.compute.volumes import Volumes
 
+MEASURE_DELAY_SECONDS = 1.0
 MEASURE_TICKS = 4
 """Volumes are measured at every such look at storage."""
 
@@ -61,6 +63,8 @@ class Storage:
         self._snapshots = Snapshots(context, board, self.board)
         self._schedules = Schedules(context, board, self.board, self._snapshots)
         self._ticks = 0
+        self._asking: set[NodeId] = set()
+        self.board.on_new = self._measure_soon
 
     def handlers(self) -> list[Handler]:
         """Return what the core answers about storage."""
@@ -165,10 +169,27 @@ class Storage:
 
     async def _measure(self) -> None:
         for cell in self._board.cells.all():
-            if cell.is_cell and cell.is_reachable and cell.has_inventory:
-                try:
-                    volumes = await self._parts.commands.list(cell.info.id)
-                except NanoError as error:
-                    self._context.log.info("compute.volumes_not_measured", node=cell.info.id, error=str(error))
-                else:
-                    self.board.put_volumes(cell.info.id, volumes)
+            await self._measure_cell(cell.info.id)
+
+    async def _measure_cell(self, id: NodeId) -> None:
+        cell = self._board.cells.find(id)
+        if cell is None or not (cell.is_cell and cell.is_reachable and cell.has_inventory):
+            return
+        try:
+            volumes = await self._parts.commands.list(id)
+        except NanoError as error:
+            self._context.log.info("compute.volumes_not_measured", node=id, error=str(error))
+        else:
+            self.board.put_volumes(id, volumes)
+
+    def _measure_soon(self, id: NodeId) -> None:
+        """Ask a cell for its volumes, once for all that come within a moment."""
+
+        async def ask() -> None:
+            await asyncio.sleep(MEASURE_DELAY_SECONDS)
+            self._asking.discard(id)
+            await self._measure_cell(id)
+
+        if id not in self._asking:
+            self._asking.add(id)
+            self._context.spawn(ask(), name=f"compute.measure.{id}")

@@ -52,7 +52,11 @@ class StorageBoard:
         self.pools: Table[StoragePool] = Table("storage-pools", context.clock, publish)
         self.snapshots: Table[Snapshot] = Table("snapshots", context.clock, publish)
         self.schedules: Table[SnapshotSchedule] = Table("snapshot-schedules", context.clock, publish)
+        self.on_new: Callable[[NodeId], None] = lambda _node_id: None
+        """Called when a cell has volumes that it has not told of yet."""
         self._seen: dict[NodeId, dict[VolumeId, VolumeInfo]] = {}
+        self._new: set[VolumeId] = set()
+        """Volumes that came after their cell told last what it has."""
         self._disks: dict[InstanceId, set[VolumeId]] = {}
         self._holders: dict[VolumeId, InstanceId] = {}
         self._by_operation: dict[OperationId, list[ResourceRef]] = {}
@@ -96,9 +100,10 @@ class StorageBoard:
         """Take everything that a cell has."""
         before = self._seen.get(node_id, {})
         now = self._seen[node_id] = {volume.id: volume for volume in volumes}
-        for id in before.keys() | now.keys():
-            if before.get(id) != now.get(id):
-                self.refresh_volume(id)
+        told = {view.id for view in self.volumes.views() if view.node_id == node_id and view.id in self._new}
+        self._new -= told
+        for id in told | {id for id in before.keys() | now.keys() if before.get(id) != now.get(id)}:
+            self.refresh_volume(id)
         self._refresh_on(node_id)
 
     def put_volume(self, node_id: NodeId, volume: VolumeInfo) -> None:
@@ -182,7 +187,7 @@ class StorageBoard:
             elif change.collection == STORAGE_POOLS.name:
                 self._refresh_pools()
             elif change.collection == SNAPSHOTS.name:
-                self._refresh_snapshot(SnapshotId(change.key))
+                self.refresh_snapshot(SnapshotId(change.key))
             elif change.collection == SNAPSHOT_SCHEDULES.name:
                 self._refresh_schedule(change.key)
 
@@ -197,20 +202,25 @@ class StorageBoard:
             if self._holders.get(gone) == id:
                 del self._holders[gone]
         self._holders |= dict.fromkeys(now, id)
+        if record is not None and record.node_id is not None:
+            self._new |= (now - before) - self.seen_on(record.node_id).keys()
+            if record.is_created and not self._new.isdisjoint(now):
+                self.on_new(record.node_id)
         for volume_id in before | now:
             self.refresh_volume(volume_id)
         for snapshot in snapshots_of(self.store, id):
-            self._refresh_snapshot(snapshot.id)
+            self.refresh_snapshot(snapshot.id)
         for entry in self.store.list(SNAPSHOT_SCHEDULES, index="instance", value=id):
             self._refresh_schedule(entry.key)
 
     def _refresh_on(self, node_id: NodeId) -> None:
         for entry in self.store.list(INSTANCES, index="node", value=node_id):
             for snapshot in snapshots_of(self.store, entry.value.id):
-                self._refresh_snapshot(snapshot.id)
+                self.refresh_snapshot(snapshot.id)
         self.refresh_pools_soon()
 
-    def _refresh_snapshot(self, id: SnapshotId) -> None:
+    def refresh_snapshot(self, id: SnapshotId) -> None:
+        """Build one snapshot's view anew."""
         entry = self.store.get(SNAPSHOTS, id)
         if entry is None:
             gone = self.snapshots.find(id)
@@ -265,7 +275,8 @@ class StorageBoard:
         return VolumeFacts(
             cell=self._board.cells.find(node_id),
             seen=seen,
-            has_seen=node_id in self._seen,
+            has_told=node_id in self._seen,
+            is_new=id in self._new,
             pool_id=lies_in or pool_id,
             pool_name=None if pool is None else pool.value.name,
             operation_id=operation_id,

@@ -35,8 +35,10 @@ class VolumeFacts:
 
     cell: Cell | None
     seen: VolumeInfo | None
-    has_seen: bool
-    """Whether the cell has told what volumes it has."""
+    has_told: bool
+    """Whether the cell has told of all its volumes."""
+    is_new: bool
+    """Whether it has not done so since the volume came."""
     pool_id: StoragePoolId | None
     pool_name: str | None
     operation_id: OperationId | None
@@ -98,10 +100,10 @@ def _state(state: VolumeState, facts: VolumeFacts) -> tuple[VolumeState, str | N
         return state, None
     if cell is None:
         return VolumeState.UNKNOWN, "its node is not registered any more"
-    if not cell.is_reachable or not facts.has_seen:
+    if not cell.is_reachable or not facts.has_told:
         why = "has not reported yet" if cell.is_reachable else "is unreachable"
         return VolumeState.UNKNOWN, f"node {cell.info.name} {why}"
-    if facts.seen is None:
+    if facts.seen is None and not facts.is_new:
         return VolumeState.MISSING, f"node {cell.info.name} has no such volume on any path that can be used"
     return state, None
 

@@ -43,6 +43,7 @@ class Volumes:
         return self._storage.volumes.page(message)
 
     async def _get(self, message: GetVolume, _call: Call) -> Reply[PageInfo]:
+        self._storage.refresh_volume(message.id)
         return self._storage.volumes.reply(message.id)
 
     async def _create(self, message: CreateVolume, call: Call) -> Operation:

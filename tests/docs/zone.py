@@ -194,7 +194,8 @@ class Zone:
 
     def _has_cell(self) -> bool:
         try:
-            return any(item["usage"]["cores"] for item in self.core.client.items("/nodes"))
+            known = [item["state"]["observed"] != "unknown" for item in self.core.client.items("/instances")]
+            return all(known) and any(item["usage"]["cores"] for item in self.core.client.items("/nodes"))
         except NanoError:
             return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from nanocore.testing.kernel_process import KernelProcess
 from nanocore.testing.libvirtd import PrivateLibvirtd
 from nanocore.testing.tiny_guest import write_disk
-from tests.system import real
+from tests.system import real, storage_crashes
 from tests.system.acts import remove_instances, upload
 from tests.system.crashes import WORKFLOWS, ReadCell, Work, kill_everywhere
 
@@ -61,3 +63,23 @@ def test_killed_at_every_point(
 ) -> None:
     count = kill_everywhere(stopped_kernel, read_cell, before, work)
     print(f"{name}, real: killed at {count} fail points, 0 orphans, 0 stuck operations")
+
+
+def read_volumes(kernel: KernelProcess) -> dict[str, list[storage_crashes.VolumeFile]]:
+    """Return what lies in the pool's folders."""
+    found: dict[str, list[storage_crashes.VolumeFile]] = {}
+    for folder in (kernel.root / "var" / "lib" / "nano" / "storage_local", kernel.root / "more"):
+        for file in folder.rglob("*.qcow2*"):
+            command = ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", str(file)]
+            facts = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+            names = frozenset(str(snapshot["name"]) for snapshot in facts.get("snapshots", []))
+            found.setdefault(file.stem, []).append(storage_crashes.VolumeFile(facts["virtual-size"], names))
+    return found
+
+
+@pytest.mark.parametrize("every", [pytest.param(12, id="some"), pytest.param(1, id="all", marks=pytest.mark.full)])
+def test_killed_while_working_on_storage(stopped_kernel: KernelProcess, every: int) -> None:
+    more = stopped_kernel.root / "more"
+    more.mkdir()
+    count = storage_crashes.kill_everywhere(stopped_kernel, read_volumes, str(more), every=every)
+    print(f"storage, real: killed at {count} fail points, 0 lost, 0 doubled, 0 left, 0 stuck operations")

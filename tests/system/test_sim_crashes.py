@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nanocore.testing.kernel_process import KernelProcess
+from tests.system import storage_crashes
 from tests.system.acts import upload
 from tests.system.crashes import WORKFLOWS, Work, kill_everywhere
 
@@ -48,3 +49,17 @@ def stopped_kernel(tmp_path: Path, small_image: Path) -> Iterator[KernelProcess]
 def test_killed_at_every_point(stopped_kernel: KernelProcess, name: str, before: Work, work: Work) -> None:
     count = kill_everywhere(stopped_kernel, read_cell, before, work)
     print(f"{name}, simulated: killed at {count} fail points, 0 orphans, 0 stuck operations")
+
+
+def read_volumes(kernel: KernelProcess) -> dict[str, list[storage_crashes.VolumeFile]]:
+    """Return what the simulated storage holds on disk."""
+    saved = json.loads((kernel.root / "var" / "lib" / "nano" / "sim" / "volumes.json").read_text())
+    return {
+        item["id"]: [storage_crashes.VolumeFile(item["size_bytes"], frozenset(item.get("snapshots", [])))]
+        for item in saved["volumes"]
+    }
+
+
+def test_killed_at_every_point_of_storage(stopped_kernel: KernelProcess) -> None:
+    count = storage_crashes.kill_everywhere(stopped_kernel, read_volumes, "/more")
+    print(f"storage, simulated: killed at {count} fail points, 0 lost, 0 doubled, 0 left, 0 stuck operations")
