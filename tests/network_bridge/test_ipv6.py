@@ -97,7 +97,7 @@ def test_a_guest_finds_its_router_and_gets_its_address(world: Any) -> None:
     world.set_address(other, NETWORK, DB)
     until(lambda: has_router(world, other), "a router is advertised", seconds=30)
     assert world.ping(world.guest, DB.addresses[1])
-    said = world.sh("busybox", "nslookup", "guest-10.nano.internal", NETWORK.gateway, where=world.guest)
+    said = world.sh("busybox", "nslookup", "guest-10.nano.internal", NETWORK.ipv6_gateway, where=world.guest)
     assert DB.addresses[1] in said.stdout
 
 
