@@ -77,6 +77,11 @@ class KernelConfig:
     strict: bool = setting(
         default=False, doc="Stop the start when a plugin fails, instead of running without it; for tests."
     )
+    loop_limit_seconds: float = setting(
+        1.0,
+        "A plugin that holds the event loop for longer is named in the log: nothing else on the node moves meanwhile.",
+        minimum=0.02,
+    )
     log_level: str = setting(
         "info", "Least severe level that is logged.", choices=("debug", "info", "warning", "error")
     )

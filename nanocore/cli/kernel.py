@@ -100,14 +100,14 @@ def _check(root: Path) -> int:
 
 
 def _run(root: Path, token: str | None) -> None:
-    level = read_files(root).section("kernel", KernelConfig).log_level
-    log = make_logger(sys.stdout, level)
+    config = read_files(root).section("kernel", KernelConfig)
+    log = make_logger(sys.stdout, config.log_level)
     logging.basicConfig(level=logging.WARNING, handlers=[ForeignHandler(log)], force=True)
     raise_limits()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         if token is not None:
             runner.run(_join(root, token, log))
-        is_restart = runner.run(_serve(root, log))
+        is_restart = runner.run(_serve(root, log, config.loop_limit_seconds))
     if is_restart:
         _start_again()
 
@@ -120,7 +120,7 @@ def _start_again() -> None:
     os.execv(sys.executable, [sys.executable, "-m", "nanocore", *sys.argv[1:]])  # noqa: S606  our own command line
 
 
-async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> bool:
+async def _serve(root: Path, log: structlog.stdlib.BoundLogger, limit_seconds: float) -> bool:
     """Run until the end; return whether the kernel shall come back."""
     stopping = asyncio.Event()
     backstop = Backstop(log)
@@ -141,7 +141,7 @@ async def _serve(root: Path, log: structlog.stdlib.BoundLogger) -> bool:
         stop()
 
     node = Node(root, log=log, on_end=end)
-    watch = LoopWatch(log)
+    watch = LoopWatch(log, limit_seconds=limit_seconds)
     starting = asyncio.create_task(node.start(), name="start")
     stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -201,7 +201,7 @@ class Description:
             codes += _LOGGED_IN
         else:
             codes += (ErrorCode.UNAUTHENTICATED, ErrorCode.BUSY)
-        if endpoint.path_names:
+        if endpoint.path_names or any(name.endswith(("_id", "_ids")) for name in endpoint.free):
             codes.append(ErrorCode.NOT_FOUND)
         if endpoint.route.method != "GET":
             codes += _CHANGING

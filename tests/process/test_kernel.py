@@ -170,7 +170,7 @@ def test_bad_plugins_are_named_and_the_node_runs_and_stops_in_time(tmp_path: Pat
         code, seconds = kernel.end()
     assert seconds < 6
     assert code == 1
-    blocked = [line for line in kernel.lines() if line["event"].startswith("the event loop is blocked")]
+    blocked = [line for line in kernel.lines() if line["event"].startswith("the event loop was blocked")]
     assert "blocks_plugin.py" in blocked[0]["at"]
     assert "did not stop in time; ending the process" in {line["event"] for line in kernel.lines()}
 
