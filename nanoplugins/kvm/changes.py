@@ -119,8 +119,7 @@ def set_media(domain: libvirt.virDomain, slot: int, path: str | None, *, is_forc
         found = drive is not None
         if drive is not None and definition.source_of(drive) != path:
             definition.set_source(drive, path)
-            flags = _LIVE | (libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE if is_forced else 0)
-            domain.updateDeviceFlags(ET.tostring(drive, encoding="unicode"), flags)
+            _change_medium(domain, drive, slot, is_forced=is_forced)
 
     def edit(root: ET.Element) -> bool:
         nonlocal found
@@ -134,8 +133,23 @@ def set_media(domain: libvirt.virDomain, slot: int, path: str | None, *, is_forc
 
     define_edited(domain, edit)
     if not found:
-        message = f"guest {domain.name()} has no media drive {slot}; add one, it is there from the next start on"
+        message = f"guest {definition.guest_name(domain)} has no media drive {slot}; add one first"
         raise NanoError(ErrorCode.NOT_FOUND, message)
+
+
+def _change_medium(domain: libvirt.virDomain, drive: ET.Element, slot: int, *, is_forced: bool) -> None:
+    flags = _LIVE | (libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE if is_forced else 0)
+    try:
+        domain.updateDeviceFlags(ET.tostring(drive, encoding="unicode"), flags)
+    except libvirt.libvirtError as error:
+        # libvirt has no number for it.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED or "open tray" not in str(error):
+            raise
+        message = (
+            f"guest {definition.guest_name(domain)} holds media drive {slot} locked, as it uses what is in it; "
+            "eject it inside the guest, or force it"
+        )
+        raise NanoError(ErrorCode.BUSY, message, reason="kvm.media_locked") from error
 
 
 def resize(domain: libvirt.virDomain, vcpus: int, memory_bytes: int, *, is_live: bool) -> None:
@@ -164,11 +178,11 @@ def resize(domain: libvirt.virDomain, vcpus: int, memory_bytes: int, *, is_live:
 def resize_disk(domain: libvirt.virDomain, volume_id: VolumeId, size_bytes: int) -> None:
     """Grow a disk of a running guest."""
     if not domain.isActive():
-        message = f"guest {domain.name()} does not run; the storage driver grows volume {volume_id}"
+        message = f"guest {definition.guest_name(domain)} does not run; the storage driver grows volume {volume_id}"
         raise NanoError(ErrorCode.WRONG_STATE, message)
     name = definition.target_of(definition.live(domain), volume_id)
     if name is None:
-        message = f"guest {domain.name()} has no disk with volume {volume_id}"
+        message = f"guest {definition.guest_name(domain)} has no disk with volume {volume_id}"
         raise NanoError(ErrorCode.NOT_FOUND, message)
     size, _, _ = domain.blockInfo(name)
     if size_bytes < size:

@@ -32,7 +32,7 @@ def begin(domain: libvirt.virDomain, copies: Sequence[DiskCopy]) -> None:
     if going_on and going_on == {copy.target.path for copy in copies}:
         return
     if going_on:
-        message = f"disks of guest {domain.name()} are being copied already; wait for that, or abort it"
+        message = f"disks of guest {definition.guest_name(domain)} are being copied already; wait for that, or abort it"
         raise NanoError(ErrorCode.BUSY, message)
     xml = _job(domain, copies)
     domain.backupBegin(xml, None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
@@ -94,7 +94,7 @@ def _job(domain: libvirt.virDomain, copies: Sequence[DiskCopy]) -> str:
     for copy in copies:
         name = names.get(VolumeId(copy.volume_id))
         if name is None:
-            message = f"guest {domain.name()} has no disk with volume {copy.volume_id}"
+            message = f"guest {definition.guest_name(domain)} has no disk with volume {copy.volume_id}"
             raise NanoError(ErrorCode.NOT_FOUND, message)
         wanted[name] = copy
     job = ET.Element("domainbackup", mode="push")

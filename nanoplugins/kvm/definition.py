@@ -58,6 +58,14 @@ def live(domain: libvirt.virDomain) -> ET.Element:
     return parse(domain.XMLDesc())
 
 
+def guest_name(domain: libvirt.virDomain) -> str:
+    """Return the name that users know, for messages; blocks."""
+    try:
+        return str(domain.metadata(libvirt.VIR_DOMAIN_METADATA_TITLE, None, 0))
+    except libvirt.libvirtError:
+        return str(domain.name())
+
+
 def read_facts(domain: libvirt.virDomain) -> Facts:
     """Read the name of the lasting definition and the devices of what runs; blocks."""
     definition = lasting(domain)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +52,7 @@ _UNDEFINE_QEMU = (
 )
 _KIB = 1024
 _POLL_SECONDS = 0.2
+_ONLINE_SECONDS = 3.0
 _ASK_AGAIN_SECONDS = 6.0
 """QEMU takes a request to let go for lost after 5 s."""
 
@@ -148,13 +150,13 @@ class KvmDriver:
         self._check_abilities(spec)
 
         def work(connection: libvirt.virConnect) -> Facts:
-            before = None
-            try:
-                before = definition.lasting(connection.lookupByUUIDString(spec.id))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
             with self._definition_locks[spec.id]:
+                before = None
+                try:
+                    before = definition.lasting(connection.lookupByUUIDString(spec.id))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
                 xml = domain_xml.build(spec, self._platform, zone=self._zone, before=before)
                 return read_facts(connection.defineXML(xml))
 
@@ -271,7 +273,25 @@ class KvmDriver:
         """Set processors and memory."""
         is_live = self._info.can_resize_live
         action = partial(changes.resize, vcpus=vcpus, memory_bytes=memory_bytes, is_live=is_live)
-        return await self._edit(id, action, "given another size")
+        seen = await self._edit(id, action, "given another size")
+        if seen.state is ObservedState.RUNNING and self._info.has_agent_channel:
+            await self._bring_online(id, seen.vcpus)
+        return seen
+
+    async def _bring_online(self, id: InstanceId, vcpus: int) -> None:
+        """Have the agent use processors that were added: few systems do so by themselves."""
+        ends = self._clock.monotonic() + _ONLINE_SECONDS
+        with suppress(NanoError):  # no agent: the system does it, or somebody in it
+            while self._clock.monotonic() < ends:
+                found = await self._agent(id, "guest-get-vcpus", {}, _ONLINE_SECONDS)
+                known = [cpu for cpu in found if isinstance(cpu, dict)] if isinstance(found, list) else []
+                off = [cpu.get("logical-id") for cpu in known if cpu.get("online") is False]
+                if off:
+                    wanted = [{"logical-id": number, "online": True} for number in off]
+                    await self._agent(id, "guest-set-vcpus", {"vcpus": wanted}, _ONLINE_SECONDS)
+                elif len(known) >= vcpus:
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def resize_disk(self, id: InstanceId, volume_id: VolumeId, size_bytes: int) -> None:
         """Grow a disk under a running guest."""

@@ -14,10 +14,12 @@ import libvirt_qemu
 
 from nanocore.capabilities.hypervisor import MAX_AGENT_REPLY_BYTES, NO_AGENT
 from nanocore.errors import ErrorCode, NanoError
-from nanoplugins.kvm import devices
+from nanoplugins.kvm import definition, devices
 
 _SILENT = frozenset({libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED})
 _UNKNOWN_COMMAND = ("CommandNotFound", "has not been found", "has been disabled", "is not supported", "unsupported")
+_FROZEN = "frozen state"
+"""While file systems are frozen the agent disables most of what it knows."""
 
 
 def snapshot_disks(domain: libvirt.virDomain, name: str) -> None:
@@ -61,7 +63,7 @@ def _ask(domain: libvirt.virDomain, execute: str, arguments: Mapping[str, Any]) 
     if "error" in answer:
         words = answer["error"].get("desc", answer["error"])
         code = ErrorCode.UNSUPPORTED if "does not support" in str(words) else ErrorCode.INTERNAL
-        message = f"QEMU of guest {domain.name()} refuses {execute}: {words}"
+        message = f"QEMU of guest {definition.guest_name(domain)} refuses {execute}: {words}"
         raise NanoError(code, message, reason="kvm.monitor")
     return answer["return"]
 
@@ -71,7 +73,7 @@ def agent_command(
 ) -> object:
     """Ask the guest's agent; the answer is a stranger's."""
     command = json.dumps({"execute": execute, "arguments": arguments} if arguments else {"execute": execute})
-    name = domain.name()
+    name = definition.guest_name(domain)
     try:
         text = libvirt_qemu.qemuAgentCommand(domain, command, max(1, round(timeout_seconds)), 0)
     except libvirt.libvirtError as error:
@@ -98,5 +100,7 @@ def _agent_error(error: libvirt.libvirtError, name: str, execute: str) -> NanoEr
     if number == libvirt.VIR_ERR_OPERATION_INVALID:
         message = f"guest {name} does not run, so its agent can't be asked"
         return NanoError(ErrorCode.WRONG_STATE, message)
-    code = ErrorCode.UNSUPPORTED if any(part in words for part in _UNKNOWN_COMMAND) else ErrorCode.WRONG_STATE
-    return NanoError(code, f"the agent of guest {name} refuses {execute}: {words}", reason="kvm.agent_refused")
+    said = words.partition(f"'{execute}': ")[2] or words
+    is_unknown = any(part in said for part in _UNKNOWN_COMMAND) and _FROZEN not in said
+    code = ErrorCode.UNSUPPORTED if is_unknown else ErrorCode.WRONG_STATE
+    return NanoError(code, f"the agent of guest {name} refuses {execute}: {said}", reason="kvm.agent_refused")

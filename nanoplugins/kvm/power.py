@@ -9,7 +9,7 @@ import libvirt
 
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.model.instance import ObservedState
-from nanoplugins.kvm import limits
+from nanoplugins.kvm import definition, limits
 from nanoplugins.kvm.domain_xml import Platform
 from nanoplugins.kvm.states import observed_state
 
@@ -131,7 +131,7 @@ def _need(domain: libvirt.virDomain, states: set[ObservedState], done: str) -> N
 
 
 def _wrong(domain: libvirt.virDomain, state: ObservedState, done: str, remedy: str) -> NanoError:
-    message = f"guest {domain.name()} is {state} and can't be {done}; {remedy}"
+    message = f"guest {definition.guest_name(domain)} is {state} and can't be {done}; {remedy}"
     return NanoError(ErrorCode.WRONG_STATE, message, state=state.value)
 
 

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -17,10 +18,21 @@ import libvirt
 import pycdlib
 import pytest
 
-from nanocore.capabilities.hypervisor import Console, ConsoleKind, DiskSpec, GuestSpec, MediaSpec, NicSpec
-from nanocore.ids import InstanceId, StepKey, VolumeId, new_id
+from nanocore.capabilities.hypervisor import (
+    Console,
+    ConsoleKind,
+    CopyState,
+    DiskCopy,
+    DiskSpec,
+    GuestSpec,
+    MediaSpec,
+    NicSpec,
+)
+from nanocore.errors import ErrorCode
+from nanocore.ids import InstanceId, SnapshotId, StepKey, VolumeId, new_id
 from nanocore.model.instance import MIB, Firmware, ObservedState, Qos
 from nanocore.testing import tiny_guest
+from nanocore.testing.hypervisor_suite import refused, until_async
 from nanocore.testing.libvirtd import PrivateLibvirtd
 from nanocore.wire import structs
 from nanoplugins.kvm.driver import KvmDriver
@@ -214,8 +226,12 @@ def test_media_are_seen_inside(run: Run) -> None:
                 "mkdir -p /mnt; mount -t iso9660 -o ro /dev/sr0 /mnt 2>/dev/null; cat /mnt/hello.txt 2>/dev/null",
                 "from the medium",
             )
+            # The kernel locks the door of what is mounted.
+            error = await refused(ErrorCode.BUSY, machine.driver.set_media(id, 0, None))
+            assert error.reason
+            assert (await machine.driver.get(id)).media == [MediaSpec(slot=0, path=str(medium))]
+            await machine.driver.set_media(id, 0, None, is_forced=True)
             await shell.run("umount /mnt")
-            await machine.driver.set_media(id, 0, None)
             await shell.until("dd if=/dev/sr0 of=/dev/null bs=2048 count=1 2>/dev/null; echo $?", "1")
 
     run(test)
@@ -270,6 +286,61 @@ def test_processors_and_memory_change_while_it_runs(run: Run) -> None:
     run(test)
 
 
+def test_nothing_stays_frozen(run: Run, make_kvm_driver: Callable[[str], KvmDriver]) -> None:
+    async def test(machine: Machine) -> None:
+        driver, id = machine.driver, await machine.started(machine.spec())
+        async with machine.shell(id) as shell:
+            await shell.run(f"agent() {{ {AGENT}; }}; {{ agent & }}", seconds=BOOT_SECONDS)
+
+            async def state() -> object:
+                return await driver.agent_command(id, "guest-fsfreeze-status")
+
+            assert await driver.agent_command(id, "guest-ping") == {}
+            await refused(ErrorCode.UNSUPPORTED, driver.agent_command(id, "guest-get-users"))
+            assert await driver.freeze(id) == 1
+            assert await driver.freeze(id) == 0
+            assert await state() == "frozen"
+            await driver.thaw(id)
+            assert await state() == "thawed"
+            await driver.freeze(id, timeout_seconds=0.5)
+            await until_async(lambda: is_equal(state, "thawed"), "the deadline did not thaw it")
+            # As a killed node leaves it: frozen, and nobody's timer runs.
+            await driver.agent_command(id, "guest-fsfreeze-freeze")
+            assert await state() == "frozen"
+            again = make_kvm_driver(machine.libvirtd.uri)
+            await again.open(lambda _observed: None)
+            try:
+                await until_async(lambda: is_equal(state, "thawed"), "the next driver did not thaw it")
+            finally:
+                await again.close()
+
+    run(test)
+
+
+def test_a_copy_has_what_the_guest_wrote(run: Run) -> None:
+    async def test(machine: Machine) -> None:
+        data, target, later = machine.data_disk(), machine.data_disk(), machine.data_disk()
+        spec = machine.spec()
+        driver, id = machine.driver, await machine.started(structs.replace(spec, disks=[*spec.disks, data]))
+        async with machine.shell(id) as shell:
+            write = "printf {} | dd of=/dev/vdb conv=fsync 2>/dev/null; echo $?"
+            assert await shell.run(write.format("first"), seconds=BOOT_SECONDS) == "0"
+            await driver.start_copy(id, [DiskCopy(volume_id=data.volume_id, target=target)])
+            await until_async(lambda: is_copied(driver, id), "the copy never ended")
+            snapshot = SnapshotId(new_id())
+            await driver.snapshot_disks(id, snapshot)
+            assert await shell.run(write.format("other")) == "0"
+            await driver.start_copy(id, [DiskCopy(volume_id=data.volume_id, target=later)])
+            await until_async(lambda: is_copied(driver, id), "the copy never ended")
+        await driver.power_off(id)
+        assert [await asyncio.to_thread(first_bytes, disk.path) for disk in (target, later)] == [b"first", b"other"]
+        command = ["qemu-img", "snapshot", "-a", snapshot, data.path]
+        await asyncio.to_thread(subprocess.run, command, check=True, timeout=60)
+        assert await asyncio.to_thread(first_bytes, data.path) == b"first"
+
+    run(test)
+
+
 def test_limits_are_in_force(run: Run) -> None:
     async def test(machine: Machine) -> None:
         qos = Qos(disk_iops=321, disk_bytes_per_second=2 * MIB, cpu_weight=300)
@@ -287,11 +358,45 @@ def test_limits_are_in_force(run: Run) -> None:
     run(test)
 
 
+async def is_equal(ask: Callable[[], Coroutine[Any, Any, object]], wanted: object) -> bool:
+    """Whether the answer is as wanted."""
+    return await ask() == wanted
+
+
+async def is_copied(driver: KvmDriver, id: InstanceId) -> bool:
+    """Whether the copy is done; one that failed says why."""
+    progress = await driver.get_copy(id)
+    assert progress.state in {CopyState.RUNNING, CopyState.DONE}, progress
+    return progress.state is CopyState.DONE
+
+
+def first_bytes(path: str) -> bytes:
+    """Return what stands at the beginning of a qcow2 disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw"
+        command = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, str(raw)]
+        subprocess.run(command, check=True, timeout=60)
+        return raw.read_bytes()[:5]
+
+
 def is_isolated(device: str) -> bool:
     """Whether a tap's port exchanges frames with its bridge only."""
     return Path(f"/sys/class/net/{device}/brport/isolated").read_text(encoding="ascii").strip() == "1"
 
 
+AGENT = (
+    "port=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name); port=${port%/name}; "
+    "exec 3<>/dev/${port##*/}; state=thawed; "
+    "while read -r line <&3; do case $line in "
+    '*guest-sync*) id=${line##*:}; printf \'{"return":%s}\\n\' "${id%%[!0-9]*}" >&3;; '
+    '*fsfreeze-status*) printf \'{"return":"%s"}\\n\' $state >&3;; '
+    "*fsfreeze-freeze*) state=frozen; printf '{\"return\":1}\\n' >&3;; "
+    "*fsfreeze-thaw*) state=thawed; printf '{\"return\":1}\\n' >&3;; "
+    "*guest-ping*) printf '{\"return\":{}}\\n' >&3;; "
+    '*) printf \'{"error":{"class":"CommandNotFound","desc":"The command x has not been found"}}\\n\' >&3;; '
+    "esac; done"
+)
+"""What the guest agent does that the driver asks for, in a shell."""
 MEMORY_KIB = "sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"
 
 
