@@ -48,6 +48,7 @@ export const get = <T>(path: string, signal?: AbortSignal) => request<T>("GET", 
 export const post = <T>(path: string, body?: unknown) => request<T>("POST", path, { body: body ?? {} });
 export const patch = <T>(path: string, body: unknown) => request<T>("PATCH", path, { body });
 export const put = <T>(path: string) => request<T>("PUT", path, { body: {} });
+export const putBody = <T>(path: string, body: unknown) => request<T>("PUT", path, { body });
 export const del = <T>(path: string) => request<T>("DELETE", path);
 
 /** Short lists may come bare; every caller sees a page. */

@@ -12,7 +12,9 @@ import type {
   Network,
   Node,
   Operation,
+  PluginHealth,
   PluginStatus,
+  SearchResult,
   SecurityPolicy,
   Series,
   Snapshot,
@@ -91,13 +93,28 @@ export const tokens = () => list<Token>("tokens", "");
 export const system = () =>
   queryOptions({ queryKey: ["system"], queryFn: ({ signal }) => get<SystemOverview>("/system", signal) });
 
-export const metrics = (topic: "instances" | "nodes", id: string, seconds: number) =>
+export const search = (text: string) =>
   queryOptions({
-    queryKey: ["metrics", topic, id, seconds],
+    queryKey: ["search", text],
+    queryFn: ({ signal }) => get<SearchResult>(`/search?limit=20&q=${encodeURIComponent(text)}`, signal),
+    enabled: text.trim() !== "",
+    placeholderData: keepPreviousData,
+  });
+
+export const nodePlugins = (id: string) =>
+  queryOptions({
+    queryKey: ["nodes", "plugins", id],
+    queryFn: ({ signal }) => getPage<PluginHealth>(`/nodes/${id}/plugins`, signal),
+  });
+
+/** `subject` is the path of what was measured: `instances/ID`, `system`. */
+export const metrics = (subject: string, seconds: number) =>
+  queryOptions({
+    queryKey: ["metrics", subject, seconds],
     queryFn: ({ signal }) => {
       const to = Math.floor(Date.now() / 1000);
       const step = Math.max(1, Math.round(seconds / 240));
-      return get<Series>(`/${topic}/${id}/metrics?from=${to - seconds}&to=${to}&step=${step}`, signal);
+      return get<Series>(`/${subject}/metrics?from=${to - seconds}&to=${to}&step=${step}`, signal);
     },
     refetchInterval: seconds <= 3600 ? 5_000 : 60_000,
     placeholderData: keepPreviousData,

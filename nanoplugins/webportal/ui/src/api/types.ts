@@ -35,6 +35,17 @@ export type Node = Schemas["Node"];
 export type Invite = Schemas["Invite"];
 export type Network = Schemas["Network"];
 export type OperationError = Pick<Schemas["ErrorBody"], "code" | "message" | "reason"> & { details: Record<string, unknown> };
+export type MediaImage = Schemas["MediaImage"];
+/** What both kinds of image have; only a disk image has a size of its own inside. */
+export type Image = Omit<MediaImage, "source"> & Pick<DiskImage, "source"> & { virtual_size_bytes?: number };
+export type Snapshot = Schemas["Snapshot"];
+export type SnapshotSchedule = Schemas["SnapshotSchedule"];
+export type Volume = Schemas["Volume"];
+export type StoragePool = Schemas["StoragePool"];
+export type StoragePath = Schemas["StoragePoolPath"];
+export type PluginHealth = Schemas["PluginHealth"];
+export type SearchHit = Schemas["SearchHit"];
+export type SearchResult = Schemas["SearchResult"];
 export type AddressPool = Schemas["AddressPool"];
 export type AddressRange = Schemas["AddressRange"];
 export type Reservation = Schemas["Reservation"];
@@ -50,4 +61,10 @@ export type Token = Schemas["Token"];
 export type Series = Omit<Schemas["Series"], "series"> & { series: Record<string, (number | null)[]> };
 export type ConsoleTicket = { ticket: string; ws_path: string; expires_at: string };
 
-export type * from "./awaited";
+export interface Template {
+  id: string;
+  name: string;
+  description: string;
+  values: Record<string, unknown>;
+  created_at: string;
+}

@@ -33,7 +33,15 @@ export function useKindText(): (operation: Operation) => string {
   return (operation) => t(`kinds.${operation.kind.replaceAll(".", "_")}`, { defaultValue: operation.kind });
 }
 
-const PAGES: Record<string, string> = { instance: "instances", node: "nodes", compute_pool: "compute-pools" };
+const PAGES: Record<string, string> = {
+  instance: "instances",
+  node: "nodes",
+  compute_pool: "compute-pools",
+  disk_image: "disk-images",
+  media_image: "media-images",
+  storage_pool: "storage-pools",
+  address_pool: "address-pools",
+};
 
 export function Resources({ operation }: { operation: Operation }) {
   return (

@@ -5,7 +5,8 @@ import { useQuery } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useNavigate } from "react-router";
-import { getPage } from "../api/client";
+import { search } from "../api/queries";
+import type { SearchHit } from "../api/types";
 import { useFocusInDialog } from "../parts/focus";
 import { PLACES } from "./navigation";
 
@@ -14,30 +15,20 @@ interface Entry {
   text: string;
   kind: string;
   href: string;
+  /** The field that fits, when it is not the name. */
+  where?: string;
 }
 
-const NOUNS = [
-  { topic: "instances", key: "instances" },
-  { topic: "nodes", key: "nodes" },
-  { topic: "compute-pools", key: "computePools" },
-  { topic: "disk-images", key: "diskImages" },
-];
-const FOUND_PER_NOUN = 6;
+/** Collections whose items have a page of their own; others are found in their list. */
+const WITH_PAGES = new Set(["instances", "nodes", "compute-pools", "disk-images", "media-images", "storage-pools", "address-pools", "templates"]);
 
-async function find(text: string, signal: AbortSignal): Promise<Entry[]> {
-  const search = new URLSearchParams({ q: text, limit: String(FOUND_PER_NOUN) });
-  const pages = await Promise.all(
-    NOUNS.map(({ topic }) => getPage<{ id: string; name: string }>(`/${topic}?${search}`, signal)),
-  );
-  return NOUNS.flatMap(({ topic, key }, index) =>
-    (pages[index]?.items ?? []).map((item) => ({
-      key: item.id,
-      text: item.name,
-      kind: key,
-      href: topic === "disk-images" ? `/disk-images?q=${encodeURIComponent(item.name)}` : `/${topic}/${item.id}`,
-    })),
-  );
+function entryOf(hit: SearchHit): Entry {
+  const [, topic = "", id] = hit.path.split("/");
+  const href = id && WITH_PAGES.has(topic) ? hit.path : `/${topic}?q=${encodeURIComponent(hit.name)}`;
+  return { key: hit.id, text: hit.name || hit.id, kind: keyOf(topic), href, where: hit.text };
 }
+
+const keyOf = (topic: string) => PLACES.find((place) => place.href === `/${topic}`)?.key ?? "search";
 
 export function Palette({ onClose }: { onClose(): void }) {
   const { t } = useTranslation(["shell", "common"]);
@@ -46,16 +37,11 @@ export function Palette({ onClose }: { onClose(): void }) {
   const [index, setIndex] = useState(0);
   const input = useRef<{ focus(): void }>(null);
   useFocusInDialog(input);
-  const found = useQuery({
-    queryKey: ["palette", text],
-    queryFn: ({ signal }) => find(text, signal),
-    enabled: text.length > 0,
-    placeholderData: (before) => before,
-  });
+  const found = useQuery(search(text));
   const places: Entry[] = [...PLACES, { key: "createInstance", href: "/instances/create" }]
     .map((place) => ({ key: place.key, text: t(place.key), kind: "goTo", href: place.href }))
     .filter((entry) => entry.text.toLowerCase().includes(text.toLowerCase()));
-  const entries = [...(text ? (found.data ?? []) : []), ...places];
+  const entries = [...(text ? (found.data?.items ?? []).map(entryOf) : []), ...places];
   const choose = (entry: Entry | undefined) => {
     if (!entry) return;
     onClose();
@@ -96,11 +82,13 @@ export function Palette({ onClose }: { onClose(): void }) {
             onClick={() => choose(entry)}
             onMouseMove={() => setIndex(position)}
           >
-            <span>{entry.text}</span>
+            <span>
+              {entry.text} {entry.where && <small>{entry.where}</small>}
+            </span>
             <small>{t(entry.kind)}</small>
           </li>
         ))}
-        {entries.length === 0 && <li role="option" aria-selected={false}>{t("common:noMatch")}</li>}
+        {entries.length === 0 && !found.isFetching && <li role="option" aria-selected={false}>{t("common:noMatch")}</li>}
       </ul>
     </Modal>
   );

@@ -25,7 +25,7 @@ export function judge(selection: readonly Instance[], action: InstanceAction): J
 
 /** The action that a person most likely wants in the state the instance is in. */
 export function primaryAction(instance: Instance): InstanceAction {
-  const wanted: InstanceAction[] = ["start", "resume", "stop", "power_off"];
+  const wanted: InstanceAction[] = ["start", "resume", "restore", "stop", "power_off"];
   return wanted.find((action) => whyNot(instance, action) === null) ?? "start";
 }
 

@@ -4,7 +4,7 @@
 export type Draft = Record<string, unknown>;
 export type Body = Record<string, unknown>;
 
-export type Kind = "text" | "textarea" | "password" | "number" | "check" | "choice" | "choices" | "tags" | "lines";
+export type Kind = "text" | "textarea" | "password" | "number" | "ratio" | "check" | "choice" | "choices" | "tags" | "lines";
 
 export interface FieldSpec {
   key: string;
@@ -12,8 +12,6 @@ export interface FieldSpec {
   /** What one in the form is in the API: 1024 ** 3 for GiB. */
   unit?: number;
 }
-
-const isList = (kind: Kind) => kind === "tags" || kind === "lines" || kind === "choices";
 
 export function at(value: unknown, path: string): unknown {
   return path.split(".").reduce<unknown>((inner, key) => (inner as Body | null | undefined)?.[key], value);
@@ -41,6 +39,7 @@ export function parse(field: FieldSpec, typed: unknown): unknown {
   if (kind === "tags") return parseTags(text);
   if (kind === "lines") return parseLines(text);
   if (kind === "number") return text.trim() === "" ? undefined : Math.round(Number(text) * (field.unit ?? 1));
+  if (kind === "ratio") return text.trim() === "" ? undefined : Number(text);
   const kept = kind === "text" || kind === "choice" ? text.trim() : text;
   return kept === "" ? undefined : kept;
 }
@@ -79,8 +78,7 @@ export function changesOf(fields: readonly FieldSpec[], draft: Draft, before: Dr
     const group = groupOf(field.key);
     if (same(field) && (group === null || !groups.has(group))) continue;
     const kind = field.kind ?? "text";
-    const isText = kind === "text" || kind === "textarea" || isList(kind);
-    put(body, field.key, parse(field, draft[field.key]) ?? (isText ? "" : null));
+    put(body, field.key, parse(field, draft[field.key]) ?? (kind === "text" || kind === "textarea" ? "" : null));
   }
   return body;
 }

@@ -2,6 +2,7 @@ import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
 import Header from "@cloudscape-design/components/header";
+import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
@@ -11,12 +12,15 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useNavigate, useParams } from "react-router";
 import { del, patch, put } from "../api/client";
-import { computePool, instances, nodes } from "../api/queries";
+import { addressPools, computePool, instances, nodes, storagePools } from "../api/queries";
 import type { ComputePool, Node } from "../api/types";
 import { useFormat } from "../app/format";
 import { Confirm } from "../parts/confirm";
 import { UsageDonuts } from "../parts/donut";
-import { Empty } from "../parts/facts";
+import { Copy, Empty } from "../parts/facts";
+import { optionsOf } from "../parts/fields";
+import { FormDialog } from "../parts/form-dialog";
+import { MetricsCharts } from "../parts/metrics-charts";
 import { AppLink, Page } from "../parts/page";
 import { ProblemAlert } from "../parts/problem";
 import { SmallInstanceTable } from "../parts/small-instance-table";
@@ -46,6 +50,12 @@ export function ComputePoolPage() {
         <UrlTabs
           tabs={[
             { id: "cells", label: t("cells"), content: <Cells pool={pool} /> },
+            { id: "properties", label: t("properties"), content: <Properties pool={pool} /> },
+            {
+              id: "use",
+              label: t("common:use"),
+              content: <MetricsCharts subject={`compute-pools/${pool.id}`} memoryBytes={pool.usage.memory_bytes} diskBytes={pool.usage.disk_bytes} />,
+            },
             { id: "instances", label: t("shell:instances"), content: <Instances pool={pool} /> },
           ]}
         />
@@ -149,11 +159,68 @@ function AddCell({ pool, nodes: all }: { pool: ComputePool; nodes: Node[] }) {
   );
 }
 
+function Properties({ pool }: { pool: ComputePool }) {
+  const { t } = useTranslation(["pools", "common"]);
+  const stores = useQuery(storagePools());
+  const addresses = useQuery(addressPools());
+  const format = useFormat();
+  const ratio = (value: number | null) => (value === null ? t("asConfigured") : format.number(value, 2));
+  const links = (topic: string, ids: string[], items: { id: string; name: string }[] | undefined) =>
+    ids.length === 0
+      ? t("anyPool")
+      : ids.map((id) => (
+          <div key={id}>
+            <AppLink to={`/${topic}/${id}`}>{items?.find((item) => item.id === id)?.name ?? id}</AppLink>
+          </div>
+        ));
+  return (
+    <Container header={<Header variant="h2">{t("properties")}</Header>}>
+      <KeyValuePairs
+        columns={4}
+        items={[
+          { label: t("cpuOvercommit"), value: ratio(pool.cpu_overcommit) },
+          { label: t("memoryOvercommit"), value: ratio(pool.memory_overcommit) },
+          { label: t("common:storagePool"), value: links("storage-pools", pool.storage_pool_ids, stores.data?.items) },
+          { label: t("common:addressPool"), value: links("address-pools", pool.address_pool_ids, addresses.data?.items) },
+          { label: t("common:description"), value: pool.description || "–" },
+          { label: t("common:id"), value: <Copy text={pool.id} /> },
+        ]}
+      />
+    </Container>
+  );
+}
+
+function Edit({ pool, onClose }: { pool: ComputePool; onClose(): void }) {
+  const { t } = useTranslation(["pools", "common"]);
+  const stores = useQuery(storagePools());
+  const addresses = useQuery(addressPools());
+  return (
+    <FormDialog
+      title={t("edit")}
+      submit={t("common:save")}
+      columns={2}
+      fields={[
+        { key: "name", label: t("common:name") },
+        { key: "description", label: t("common:description") },
+        { key: "cpu_overcommit", kind: "ratio", label: t("cpuOvercommit"), hint: t("cpuOvercommitHint") },
+        { key: "memory_overcommit", kind: "ratio", label: t("memoryOvercommit"), hint: t("memoryOvercommitHint") },
+        { key: "storage_pool_ids", kind: "choices", label: t("storagePools"), options: optionsOf(stores.data?.items), hint: t("anyPoolHint") },
+        { key: "address_pool_ids", kind: "choices", label: t("addressPools"), options: optionsOf(addresses.data?.items), hint: t("anyPoolHint") },
+      ]}
+      item={pool}
+      isEdit
+      send={(body) => patch(`/compute-pools/${pool.id}`, body)}
+      onClose={onClose}
+    />
+  );
+}
+
 function Actions({ pool }: { pool: ComputePool }) {
   const { t } = useTranslation(["pools", "common"]);
   const navigate = useNavigate();
   const refresh = useRefresh();
   const [isDeleting, setDeleting] = useState(false);
+  const [isEditing, setEditing] = useState(false);
   const toggle = useMutation({
     mutationFn: () => patch<ComputePool>(`/compute-pools/${pool.id}`, { is_enabled: !pool.is_enabled }),
     onSettled: refresh,
@@ -164,6 +231,8 @@ function Actions({ pool }: { pool: ComputePool }) {
       <Button loading={toggle.isPending} onClick={() => toggle.mutate()}>
         {t(pool.is_enabled ? "disable" : "enable")}
       </Button>
+      <Button onClick={() => setEditing(true)}>{t("common:edit")}</Button>
+      {isEditing && <Edit pool={pool} onClose={() => setEditing(false)} />}
       <Button onClick={() => setDeleting(true)}>{t("common:delete")}</Button>
       {isDeleting && (
         <Confirm

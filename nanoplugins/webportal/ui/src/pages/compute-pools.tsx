@@ -1,21 +1,18 @@
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Cards from "@cloudscape-design/components/cards";
-import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
-import Input from "@cloudscape-design/components/input";
-import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { post } from "../api/client";
 import { computePools } from "../api/queries";
 import type { ComputePool } from "../api/types";
-import { fieldError } from "../api/problem";
 import { useSession } from "../app/session";
 import { UsageDonuts } from "../parts/donut";
 import { Empty, StateBadge } from "../parts/facts";
+import { FormDialog } from "../parts/form-dialog";
 import { AppLink, Page } from "../parts/page";
 import { ProblemAlert } from "../parts/problem";
 
@@ -77,44 +74,16 @@ export function PoolLine({ pool }: { pool: ComputePool }) {
 
 function CreatePool({ onClose }: { onClose(): void }) {
   const { t } = useTranslation(["pools", "common"]);
-  const client = useQueryClient();
-  const [name, setName] = useState("");
-  const [description, setDescription] = useState("");
-  const create = useMutation({
-    mutationFn: () => post<ComputePool>("/compute-pools", { name, description }),
-    onSuccess: () => {
-      onClose();
-      return client.invalidateQueries({ queryKey: ["compute-pools"] });
-    },
-  });
   return (
-    <Modal
-      visible
-      header={t("create")}
-      onDismiss={onClose}
-      closeAriaLabel={t("common:close")}
-      footer={
-        <Box float="right">
-          <SpaceBetween direction="horizontal" size="xs">
-            <Button variant="link" onClick={onClose}>
-              {t("common:cancel")}
-            </Button>
-            <Button variant="primary" loading={create.isPending} onClick={() => create.mutate()}>
-              {t("create")}
-            </Button>
-          </SpaceBetween>
-        </Box>
-      }
-    >
-      <SpaceBetween size="m">
-        <ProblemAlert error={create.error} />
-        <FormField label={t("common:name")} errorText={fieldError(create.error, "name")}>
-          <Input value={name} autoFocus onChange={({ detail }) => setName(detail.value)} />
-        </FormField>
-        <FormField label={t("common:description")} errorText={fieldError(create.error, "description")}>
-          <Input value={description} onChange={({ detail }) => setDescription(detail.value)} />
-        </FormField>
-      </SpaceBetween>
-    </Modal>
+    <FormDialog
+      title={t("create")}
+      submit={t("create")}
+      fields={[
+        { key: "name", label: t("common:name") },
+        { key: "description", label: t("common:description") },
+      ]}
+      send={(body) => post("/compute-pools", body)}
+      onClose={onClose}
+    />
   );
 }

@@ -128,10 +128,17 @@ function Source({ image }: { image: Image }) {
 }
 
 function UsedBy({ image }: { image: Image }) {
-  const { t } = useTranslation("images");
-  const count = Array.isArray(image.used_by) ? image.used_by.length : (image.used_by ?? 0);
-  if (count === 0) return <>–</>;
-  return <AppLink to={`/instances?image.name=${encodeURIComponent(image.name)}`}>{t("usedByCount", { count })}</AppLink>;
+  if (image.used_by.length === 0) return <>–</>;
+  return (
+    <>
+      {image.used_by.slice(0, 10).map((use) => (
+        <div key={use.kind + use.id}>
+          <AppLink to={use.kind === "instance" ? `/instances/${use.id}` : `/volumes?q=${encodeURIComponent(use.name)}`}>{use.name || use.id}</AppLink>
+        </div>
+      ))}
+      {image.used_by.length > 10 && "…"}
+    </>
+  );
 }
 
 function Caches({ image }: { image: Image }) {

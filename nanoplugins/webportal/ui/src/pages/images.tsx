@@ -19,7 +19,7 @@ import { NounPage } from "../parts/noun-page";
 import { UploadDialog } from "../parts/upload-dialog";
 
 export type ImageTopic = "disk-images" | "media-images";
-const STATES = ["ready", "uploading", "importing", "inspecting", "failed"];
+const STATES = ["ready", "uploading", "creating", "inspecting", "failed"];
 
 export function useEditFields(): Field[] {
   const { t } = useTranslation("common");
@@ -127,7 +127,7 @@ function useImageColumns(topic: ImageTopic) {
   return [
     column.name<Image>(topic),
     column.cell<Image>("state", t("common:state"), (row) => <ImageState image={row} />, { text: (row) => row.state, sort: "state", shown: "always", width: 160 }),
-    column.text<Image>("version", t("version"), (row) => (row.version === undefined ? "" : format.number(row.version))),
+    column.text<Image>("version", t("version"), (row) => (format.number(row.version))),
     column.text<Image>("format", t("format"), (row) => row.format),
     column.bytes<Image>("size", t("fileSize"), (row) => row.size_bytes, { sort: "size_bytes", shown: "always" }),
     ...(isDisk ? [column.bytes<Image>("virtual", t("virtualSize"), (row) => row.virtual_size_bytes || null)] : []),

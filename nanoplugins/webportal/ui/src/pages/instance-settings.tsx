@@ -1,78 +1,64 @@
+// What can be changed of an instance; whether the running guest has it yet is said by the API.
 import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
-import Checkbox from "@cloudscape-design/components/checkbox";
-import ColumnLayout from "@cloudscape-design/components/column-layout";
 import Container from "@cloudscape-design/components/container";
 import Form from "@cloudscape-design/components/form";
-import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
-import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import Textarea from "@cloudscape-design/components/textarea";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { patch } from "../api/client";
 import type { Instance } from "../api/types";
-import { fieldError } from "../api/problem";
-import { useFlashes } from "../app/flashes";
+import { useFollow } from "../app/follow";
 import { whyNot } from "../logic/bulk";
+import { changesOf, draftOf, type Draft } from "../logic/draft";
 import { MIB } from "../logic/format";
-import { parseTags } from "../logic/draft";
+import { Fields, type Field } from "../parts/fields";
 import { ProblemAlert } from "../parts/problem";
+import { useLimitFields } from "./instance-sections";
 
-function draftOf(instance: Instance) {
-  return {
-    name: instance.name,
-    description: instance.description,
-    vcpus: String(instance.vcpus),
-    memory: String(instance.memory_bytes / MIB),
-    tags: instance.tags.join(", "),
-    autostart: instance.autostart,
-    protected: instance.protected,
-  };
-}
-
-type Draft = ReturnType<typeof draftOf>;
-
-/** Only what differs is sent. */
-function changesOf(instance: Instance, draft: Draft): Record<string, unknown> {
-  const before = draftOf(instance);
-  const values: Record<keyof Draft, [string, unknown]> = {
-    name: ["name", draft.name],
-    description: ["description", draft.description],
-    vcpus: ["vcpus", Number(draft.vcpus)],
-    memory: ["memory_bytes", Math.round(Number(draft.memory) * MIB)],
-    tags: ["tags", parseTags(draft.tags)],
-    autostart: ["autostart", draft.autostart],
-    protected: ["protected", draft.protected],
-  };
-  const changed = (Object.keys(values) as (keyof Draft)[]).filter((key) => draft[key] !== before[key]);
-  return Object.fromEntries(changed.map((key) => values[key]));
-}
+const FIRMWARES = ["bios", "uefi"];
 
 export function SettingsTab({ instance }: { instance: Instance }) {
   const { t } = useTranslation(["instances", "common"]);
-  const client = useQueryClient();
-  const { show } = useFlashes();
-  const [draft, setDraft] = useState(() => draftOf(instance));
-  const change = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
-  const changes = changesOf(instance, draft);
-  const needsRestart = instance.state.observed !== "stopped" && ("vcpus" in changes || "memory_bytes" in changes);
+  const { follow, refresh } = useFollow();
+  const limits = useLimitFields();
+  const main: Field[] = [
+    { key: "name", label: t("common:name") },
+    { key: "tags", kind: "tags", label: t("common:tags"), hint: t("create.tagsHint") },
+    { key: "vcpus", kind: "number", label: t("vcpus"), hint: t("settings.liveHint") },
+    { key: "memory_bytes", kind: "number", unit: MIB, label: t("create.memory"), hint: t("settings.liveHint") },
+    {
+      key: "firmware",
+      kind: "choice",
+      label: t("firmware"),
+      options: FIRMWARES.map((value) => ({ value, label: t(`firmwares.${value}`) })),
+      hint: t("settings.nextStart"),
+    },
+    { key: "description", kind: "textarea", label: t("common:description"), isWide: true },
+    { key: "autostart", kind: "check", label: t("autostartText") },
+    { key: "protected", kind: "check", label: t("protectedText") },
+  ];
+  const fields = [...main, ...limits];
+  const [before, setBefore] = useState<Draft>(() => draftOf(fields, instance));
+  const [draft, setDraft] = useState<Draft>(before);
+  const change = (part: Draft) => setDraft((old) => ({ ...old, ...part }));
+  const changes = changesOf(fields, draft, before);
   const refusal = whyNot(instance, "update");
   const save = useMutation({
-    mutationFn: () => patch<Instance>(`/instances/${instance.id}`, changes),
+    mutationFn: () => patch(`/instances/${instance.id}`, changes),
     onSuccess: (answer) => {
-      setDraft(draftOf(answer));
-      show({ id: `saved-${instance.id}`, type: "success", text: t("saved", { name: answer.name }) });
-      void client.invalidateQueries({ queryKey: ["instances"] });
+      setBefore(draft);
+      void follow(t("saved", { name: String(draft.name) }), answer).then(refresh);
     },
   });
+  const parts = { draft, change, error: save.error, columns: 2 };
   return (
     <Form
       actions={
         <SpaceBetween direction="horizontal" size="xs">
-          <Button variant="link" onClick={() => setDraft(draftOf(instance))}>
+          <Button variant="link" onClick={() => setDraft(before)}>
             {t("common:discard")}
           </Button>
           <Button
@@ -89,48 +75,30 @@ export function SettingsTab({ instance }: { instance: Instance }) {
     >
       <SpaceBetween size="m">
         <ProblemAlert error={save.error} />
-        {needsRestart && <Alert type="info">{t("needsRestart")}</Alert>}
+        <Waiting instance={instance} />
         <Container header={<Header variant="h2">{t("tabs.settings")}</Header>}>
-          <Fields draft={draft} change={change} error={save.error} />
+          <Fields {...parts} fields={main} />
+        </Container>
+        <Container header={<Header variant="h2" description={t("limits.text")}>{t("limits.title")}</Header>}>
+          <Fields {...parts} fields={limits} />
         </Container>
       </SpaceBetween>
     </Form>
   );
 }
 
-interface FieldsProps {
-  draft: Draft;
-  change(part: Partial<Draft>): void;
-  error: unknown;
-}
-
-function Fields({ draft, change, error }: FieldsProps) {
-  const { t } = useTranslation(["instances", "common"]);
+/** What the record wants and the running guest does not have, and what its cell can't do at all. */
+export function Waiting({ instance }: { instance: Instance }) {
+  const { t } = useTranslation("instances");
+  const names = (fields: string[]) => fields.map((field) => t(`fieldNames.${field.replaceAll(".", "_")}`, { defaultValue: field })).join(", ");
   return (
-    <SpaceBetween size="m">
-      <ColumnLayout columns={2}>
-        <FormField label={t("common:name")} errorText={fieldError(error, "name")}>
-          <Input value={draft.name} onChange={({ detail }) => change({ name: detail.value })} />
-        </FormField>
-        <FormField label={t("common:tags")} errorText={fieldError(error, "tags")}>
-          <Input value={draft.tags} onChange={({ detail }) => change({ tags: detail.value })} />
-        </FormField>
-        <FormField label={t("vcpus")} errorText={fieldError(error, "vcpus")}>
-          <Input type="number" value={draft.vcpus} onChange={({ detail }) => change({ vcpus: detail.value })} />
-        </FormField>
-        <FormField label={t("create.memory")} errorText={fieldError(error, "memory_bytes")}>
-          <Input type="number" value={draft.memory} onChange={({ detail }) => change({ memory: detail.value })} />
-        </FormField>
-      </ColumnLayout>
-      <FormField label={t("common:description")} errorText={fieldError(error, "description")} stretch>
-        <Textarea rows={3} value={draft.description} onChange={({ detail }) => change({ description: detail.value })} />
-      </FormField>
-      <Checkbox checked={draft.autostart} onChange={({ detail }) => change({ autostart: detail.checked })}>
-        {t("autostartText")}
-      </Checkbox>
-      <Checkbox checked={draft.protected} onChange={({ detail }) => change({ protected: detail.checked })}>
-        {t("protectedText")}
-      </Checkbox>
-    </SpaceBetween>
+    <>
+      {instance.changes_at_next_start.length > 0 && (
+        <Alert type="info">{t("changesAtNextStart", { fields: names(instance.changes_at_next_start) })}</Alert>
+      )}
+      {instance.limits_unsupported.length > 0 && (
+        <Alert type="warning">{t("limitsUnsupported", { fields: names(instance.limits_unsupported) })}</Alert>
+      )}
+    </>
   );
 }

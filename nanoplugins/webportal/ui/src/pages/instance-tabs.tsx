@@ -1,16 +1,14 @@
-import Badge from "@cloudscape-design/components/badge";
 import ColumnLayout from "@cloudscape-design/components/column-layout";
 import Container from "@cloudscape-design/components/container";
 import Header from "@cloudscape-design/components/header";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import Table from "@cloudscape-design/components/table";
 import { useQuery } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { operations } from "../api/queries";
 import type { Instance } from "../api/types";
 import { useFormat } from "../app/format";
-import { Addresses, Ago, Copy, Tags } from "../parts/facts";
+import { Ago, Tags } from "../parts/facts";
 import { MetricsCharts } from "../parts/metrics-charts";
 import { AppLink } from "../parts/page";
 import { ProblemAlert } from "../parts/problem";
@@ -23,7 +21,7 @@ export function OverviewTab({ instance }: { instance: Instance }) {
       <Container header={<Header variant="h2">{t("properties")}</Header>}>
         <Properties instance={instance} />
       </Container>
-      <MetricsCharts topic="instances" id={instance.id} memoryBytes={instance.memory_bytes} />
+      <MetricsCharts subject={`instances/${instance.id}`} memoryBytes={instance.memory_bytes} />
       <OperationsTab instance={instance} count={5} />
     </SpaceBetween>
   );
@@ -52,54 +50,12 @@ function Properties({ instance }: { instance: Instance }) {
         { label: t("common:created"), value: <Ago iso={instance.created_at} /> },
         { label: t("started"), value: <Ago iso={instance.started_at} /> },
         { label: t("owner"), value: instance.owner || "–" },
+        { label: t("firmware"), value: t(`firmwares.${instance.firmware}`) + (instance.has_tpm ? `, ${t("tpm")}` : "") },
+        { label: t("common:template"), value: instance.template ?? "–" },
         { label: t("autostart"), value: yes(instance.autostart) },
         { label: t("protected"), value: yes(instance.protected) },
         { label: t("common:tags"), value: <Tags tags={instance.tags} /> },
         { label: t("common:description"), value: instance.description || "–" },
-      ]}
-    />
-  );
-}
-
-export function DisksTab({ instance }: { instance: Instance }) {
-  const { t } = useTranslation(["instances", "common"]);
-  const format = useFormat();
-  return (
-    <Table
-      items={instance.disks}
-      trackBy="id"
-      header={
-        <Header variant="h2" counter={`(${instance.disks.length})`}>
-          {t("tabs.disks")}
-        </Header>
-      }
-      ariaLabels={{ tableLabel: t("tabs.disks") }}
-      columnDefinitions={[
-        { id: "id", header: t("volume"), cell: (disk) => <Copy text={disk.id} />, isRowHeader: true },
-        { id: "size", header: t("size"), cell: (disk) => format.bytes(disk.size_bytes) },
-        { id: "boot", header: t("boot"), cell: (disk) => (disk.is_boot ? <Badge color="blue">{t("boot")}</Badge> : "–") },
-        { id: "image", header: t("common:diskImage"), cell: (disk) => (disk.image_id ? (instance.image?.name ?? disk.image_id) : "–") },
-      ]}
-    />
-  );
-}
-
-export function NetworkTab({ instance }: { instance: Instance }) {
-  const { t } = useTranslation(["instances", "common"]);
-  return (
-    <Table
-      items={instance.nics}
-      trackBy="id"
-      header={
-        <Header variant="h2" counter={`(${instance.nics.length})`}>
-          {t("nics")}
-        </Header>
-      }
-      ariaLabels={{ tableLabel: t("nics") }}
-      columnDefinitions={[
-        { id: "network", header: t("common:network"), cell: (nic) => nic.network, isRowHeader: true },
-        { id: "addresses", header: t("addresses"), cell: (nic) => <Addresses addresses={nic.addresses} /> },
-        { id: "mac", header: t("mac"), cell: (nic) => <Copy text={nic.mac} /> },
       ]}
     />
   );

@@ -13,7 +13,11 @@ import { InstanceActions } from "../parts/instance-actions";
 import { Page } from "../parts/page";
 import { ProblemAlert } from "../parts/problem";
 import { UrlTabs } from "../parts/url-tabs";
-import { DisksTab, NetworkTab, OperationsTab, OverviewTab } from "./instance-tabs";
+import { DisksTab } from "./instance-disks";
+import { GuestTab } from "./instance-guest";
+import { NetworkTab } from "./instance-network";
+import { SnapshotsTab } from "./instance-snapshots";
+import { OperationsTab, OverviewTab } from "./instance-tabs";
 import { SettingsTab } from "./instance-settings";
 
 export function InstancePage() {
@@ -42,6 +46,8 @@ export function InstancePage() {
           { id: "console", label: t("tabs.console"), content: <ConsoleTab instance={instance} /> },
           { id: "disks", label: t("tabs.disks"), content: <DisksTab instance={instance} /> },
           { id: "network", label: t("tabs.network"), content: <NetworkTab instance={instance} /> },
+          { id: "snapshots", label: t("tabs.snapshots"), content: <SnapshotsTab instance={instance} /> },
+          { id: "guest", label: t("tabs.guest"), content: <GuestTab instance={instance} /> },
           { id: "operations", label: t("tabs.operations"), content: <OperationsTab instance={instance} /> },
           {
             id: "settings",

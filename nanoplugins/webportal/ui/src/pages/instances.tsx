@@ -16,8 +16,8 @@ import { Addresses, Ago, Empty, StateBadge, Tags } from "../parts/facts";
 import { AppLink, Page } from "../parts/page";
 import { ResourceTable, type Column, type FilterField } from "../parts/resource-table";
 
-const STATES = ["running", "stopped", "paused", "creating", "stopping", "crashed", "missing", "unknown"];
-const MORE: InstanceAction[] = ["reboot", "pause", "resume", "power_off", "reset"];
+const STATES = ["running", "stopped", "paused", "suspended", "creating", "stopping", "crashed", "missing", "unknown"];
+const MORE: InstanceAction[] = ["reboot", "pause", "resume", "suspend", "restore", "power_off", "reset"];
 
 export function InstancesPage() {
   const { t } = useTranslation(["instances", "shell"]);

@@ -14,6 +14,7 @@ import { useFormat } from "../app/format";
 import { isRunning, Running } from "../app/operations-drawer";
 import { OperationsTable } from "./operations";
 import { AppLink, Page } from "../parts/page";
+import { MetricsCharts } from "../parts/metrics-charts";
 import { ProblemAlert } from "../parts/problem";
 import { UsageDonuts } from "../parts/donut";
 
@@ -22,7 +23,9 @@ const PROBLEM_PAGES: Record<string, string> = {
   instance: "/instances/",
   compute_pool: "/compute-pools/",
   plugin: "/plugins#",
-  disk_image: "/disk-images#",
+  disk_image: "/disk-images/",
+  media_image: "/media-images/",
+  storage_pool: "/storage-pools/",
 };
 
 export function OverviewPage() {
@@ -35,14 +38,15 @@ export function OverviewPage() {
         {query.isError && <ProblemAlert error={query.error} onRetry={() => void query.refetch()} />}
         {query.isPending && <Spinner />}
         {overview && <Problems problems={overview.problems} />}
+        {overview && isNew(overview) && <FirstSteps overview={overview} />}
         {overview && <Counts overview={overview} />}
+        {overview && (
+          <MetricsCharts subject="system" memoryBytes={overview.usage.memory_bytes} diskBytes={overview.usage.disk_bytes} />
+        )}
         {overview && (
           <Grid gridDefinition={[{ colspan: { default: 12, m: 6 } }, { colspan: { default: 12, m: 6 } }]}>
             <Pools />
-            <SpaceBetween size="l">
-              {isNew(overview) && <FirstSteps overview={overview} />}
-              <Work />
-            </SpaceBetween>
+            <Work />
           </Grid>
         )}
       </SpaceBetween>

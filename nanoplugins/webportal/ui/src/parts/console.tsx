@@ -11,6 +11,7 @@ import type { ConsoleTicket, Instance } from "../api/types";
 import { whyNot } from "../logic/bulk";
 import type { ConsoleLink } from "./console-link";
 import { useInstanceAction } from "./instance-actions";
+import { MediaButton } from "./media-drives";
 import { ProblemAlert } from "./problem";
 import { openScreen } from "./screen";
 import { openSerial } from "./serial";
@@ -38,6 +39,7 @@ export function Console({ instance, kind, isWhole = false }: ConsoleProps) {
       <SpaceBetween direction="horizontal" size="xs" alignItems="center">
         <StatusIndicator type={LOOKS[shown]}>{t(`status.${shown}`)}</StatusIndicator>
         <Keys link={link} kind={kind} isConnected={shown === "connected"} />
+        {kind === "screen" && <MediaButton instance={instance} />}
         <Button onClick={() => void frame.current?.requestFullscreen()}>{t("fullScreen")}</Button>
         {!isWhole && (
           <Button

@@ -106,7 +106,7 @@ function Control({ field, value, hasFocus, onChange }: OneFieldProps) {
   if (field.kind === "textarea" || field.kind === "lines") {
     return <Textarea rows={field.rows ?? 3} value={text} {...shared} />;
   }
-  const type = field.kind === "number" || field.kind === "password" ? field.kind : "text";
+  const type = field.kind === "password" ? "password" : field.kind === "number" || field.kind === "ratio" ? "number" : "text";
   return <Input type={type} value={text} autoComplete={false} step="any" {...shared} />;
 }
 

@@ -6,13 +6,13 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { BASE } from "../api/client";
-import type { DiskImage } from "../api/types";
+import type { Image } from "../api/types";
 import { useFormat } from "../app/format";
 import { useUploads } from "../app/uploads";
 import { share } from "../logic/format";
 import { ProblemText } from "./problem";
 
-export function UploadCell({ image }: { image: DiskImage }) {
+export function UploadCell({ image }: { image: Image }) {
   const { t } = useTranslation("images");
   const format = useFormat();
   const { uploads, pause, resume } = useUploads();
@@ -43,7 +43,7 @@ export function UploadCell({ image }: { image: DiskImage }) {
   );
 }
 
-function ChooseAgain({ image }: { image: DiskImage }) {
+function ChooseAgain({ image }: { image: Image }) {
   const { t } = useTranslation("images");
   const { begin } = useUploads();
   const input = useRef<HTMLInputElement>(null);
