@@ -34,18 +34,52 @@ PLACES = (
     "/",
     "/instances",
     "/instances/create",
+    "/templates",
+    "/templates/create",
     "/compute-pools",
     "/nodes",
     "/disk-images",
+    "/media-images",
+    "/volumes",
+    "/storage-pools",
     "/networks",
+    "/address-pools",
+    "/security-policies",
     "/operations",
     "/tokens",
     "/plugins",
     "/there-is-no-such-page",
 )
-INSTANCE_TABS = ("overview", "console", "disks", "network", "operations", "settings")
-NODE_TABS = ("instances", "use", "properties")
-POOL_TABS = ("cells", "instances")
+TABS: dict[str, tuple[str, ...]] = {
+    "instances": ("overview", "console", "disks", "network", "snapshots", "guest", "operations", "settings"),
+    "nodes": ("instances", "use", "plugins", "properties"),
+    "compute-pools": ("cells", "properties", "use", "instances"),
+    "templates": ("",),
+    "disk-images": ("",),
+    "media-images": ("",),
+    "storage-pools": ("",),
+    "address-pools": ("",),
+}
+"""Collections whose items have pages, with the tabs of those."""
+DIALOGS = (
+    ("/instances/{instances}?tab=disks", "Add disk|添加磁盘"),
+    ("/instances/{instances}?tab=network", "Add network card|添加网卡"),
+    ("/instances/{instances}?tab=snapshots", "Take snapshot|创建快照"),
+    ("/instances/{instances}?tab=snapshots", "Create schedule|创建计划"),
+    ("/compute-pools", "Create compute pool|创建计算资源池"),
+    ("/compute-pools/{compute-pools}", "Edit|编辑"),
+    ("/nodes", "Add node|添加节点"),
+    ("/disk-images", "Upload image|上传镜像"),
+    ("/volumes", "Create volume|创建卷"),
+    ("/storage-pools", "Create storage pool|创建存储池"),
+    ("/storage-pools/{storage-pools}", "Add path|添加路径"),
+    ("/networks", "Create network|创建网络"),
+    ("/address-pools", "Create address pool|创建地址池"),
+    ("/address-pools/{address-pools}", "Reserve address|保留地址"),
+    ("/security-policies", "Create security policy|创建安全策略"),
+    ("/tokens", "Create token|创建令牌"),
+)
+"""Where a dialog is, and the button that opens it, in both languages."""
 
 
 @dataclass
@@ -150,14 +184,19 @@ class Portal:
         return response.json()
 
     def paths(self) -> Iterator[str]:
-        """Every place, with each tab of one instance, node and compute pool."""
+        """Every place, with each tab of one of each collection."""
         yield from PLACES
-        for noun, tabs in (("instances", INSTANCE_TABS), ("nodes", NODE_TABS), ("compute-pools", POOL_TABS)):
-            items = self.get(f"/{noun}?limit=1")["items"]
-            for item in items:
-                yield from (f"/{noun}/{item['id']}?tab={tab}" for tab in tabs)
+        for noun, tabs in TABS.items():
+            for item in self.get(f"/{noun}?limit=1&sort=-name")["items"]:
+                yield from (f"/{noun}/{item['id']}" + (f"?tab={tab}" if tab else "") for tab in tabs)
         for item in self.get("/instances?limit=1&state.observed=running")["items"]:
             yield f"/instances/{item['id']}?tab=console&kind=serial"
+
+    def dialogs(self) -> Iterator[tuple[str, str]]:
+        """Every dialog, with its page's path."""
+        ids = {noun: items[0]["id"] for noun in TABS if (items := self.get(f"/{noun}?limit=1&sort=-name")["items"])}
+        for path, button in DIALOGS:
+            yield path.format_map(ids), button
 
     def check_page(self, path: str) -> None:
         """No sideways scroll and no serious accessibility fault on the page that is shown."""
@@ -169,7 +208,7 @@ class Portal:
     def shoot(self, folder: Path, path: str) -> Path:
         """Keep a picture of what is shown."""
         name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "id", path.strip("/") or "overview")
-        target = folder / self.look.name / f"{re.sub(r'[^a-z0-9]+', '-', name)}.png"
+        target = folder / self.look.name / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=target)
         return target
@@ -181,6 +220,13 @@ class Portal:
             self.open(path)
             self.check_page(path)
             self.shoot(folder, path)
+            count += 1
+        for path, button in list(self.dialogs()):
+            self.open(path)
+            self.page.get_by_role("button", name=re.compile(f"^({button})$")).first.click()
+            expect(self.page.get_by_role("dialog")).to_be_visible()
+            self.check_page(f"{path} {button}")
+            self.shoot(folder, f"{path.split('?')[0]}-{button.split('|')[0]}")
             count += 1
         return count
 

@@ -169,7 +169,7 @@ function Properties({ pool }: { pool: ComputePool }) {
     ids.length === 0
       ? t("anyPool")
       : ids.map((id) => (
-          <div key={id}>
+          <div key={id} className="nano-line">
             <AppLink to={`/${topic}/${id}`}>{items?.find((item) => item.id === id)?.name ?? id}</AppLink>
           </div>
         ));

@@ -132,7 +132,7 @@ function UsedBy({ image }: { image: Image }) {
   return (
     <>
       {image.used_by.slice(0, 10).map((use) => (
-        <div key={use.kind + use.id}>
+        <div key={use.kind + use.id} className="nano-line">
           <AppLink to={use.kind === "instance" ? `/instances/${use.id}` : `/volumes?q=${encodeURIComponent(use.name)}`}>{use.name || use.id}</AppLink>
         </div>
       ))}

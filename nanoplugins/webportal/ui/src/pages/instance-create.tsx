@@ -134,7 +134,7 @@ export function InstanceCreatePage() {
 
 function Sections(parts: SectionProps) {
   return (
-    <>
+    <SpaceBetween size="l">
       <Size {...parts} />
       <Place {...parts} />
       <MoreDisks {...parts} />
@@ -143,7 +143,7 @@ function Sections(parts: SectionProps) {
       <FirstBoot {...parts} />
       <Options {...parts} />
       <Limits {...parts} />
-    </>
+    </SpaceBetween>
   );
 }
 

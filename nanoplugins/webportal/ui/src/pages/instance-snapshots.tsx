@@ -64,7 +64,7 @@ function Snapshots({ instance }: { instance: Instance }) {
         empty={<Empty title={t("empty")} text={t("text")} cli={`nano snapshot create ${instance.name} NAME`} action={create} />}
         columns={[
           column.cell("name", t("common:name"), (branch) => <NameCell {...branch} />, { shown: "always" }),
-          column.cell("created", t("common:created"), ({ item }) => <Ago iso={item.created_at} />, { shown: "always" }),
+          column.cell("created", t("common:created"), ({ item }) => <Ago iso={item.created_at} />, { shown: "always", width: 110 }),
           column.text("consistent", t("consistent"), ({ item }) => t(item.is_consistent ? "consistentYes" : "consistentNo")),
           column.bytes("size", t("common:size"), ({ item }) => item.size_bytes),
           column.text("description", t("common:description"), ({ item }) => item.description),
