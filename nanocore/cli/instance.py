@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nanocore.cli.guest import READY_SECONDS, first_boot_options, pop_cloud_init, wait_ready
 from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
 from nanocore.cli.output import print_item
 from nanocore.cli.session import Session
@@ -68,8 +69,11 @@ ACTIONS = {
 @click.option("--autostart", is_flag=True, default=None, help="Start it whenever its cell starts.")
 @click.option("--protected", is_flag=True, default=None, help="Refuse to delete it.")
 @click.option("--no-start", is_flag=True, help="Only make it.")
+@first_boot_options
 @click.pass_obj
 def _create(session: Session, /, name: str, image: str, no_start: bool, **options: Any) -> None:  # noqa: ANN401, FBT001
+    is_awaited = options.pop("wait_ready")
+    cloud_init = pop_cloud_init(options)
     references = {
         "compute_pool_id": ("compute-pool", "compute_pool"),
         "node_id": ("node", "node"),
@@ -83,9 +87,15 @@ def _create(session: Session, /, name: str, image: str, no_start: bool, **option
     body |= {key: value for key, value in options.items() if value is not None and value != ()}
     if no_start:
         body["is_started"] = False
+    if cloud_init is not None:
+        body["cloud_init"] = cloud_init
     ended = follow(session, session.client.request("POST", "/instances", json=body))
-    if ended is not None:
-        print_item(session.client.get(f"/instances/{ended['resources'][0]['id']}"), session.output)
+    if ended is None:
+        return
+    id = str(ended["resources"][0]["id"])
+    if is_awaited and not no_start:
+        wait_ready(session, id, name, READY_SECONDS)
+    print_item(session.client.get(f"/instances/{id}"), session.output)
 
 
 @click.command("update", help="Change it; sizes change at the next start.")

@@ -23,7 +23,7 @@ from nanoplugins.guest_tools.seed import PROBE
 MAX_ADDRESSES = 32
 EXEC_PAUSE_SECONDS = 0.3
 _SET_HOSTNAME = 'hostnamectl set-hostname "$1" 2>/dev/null || { hostname "$1" && echo "$1" >/etc/hostname; }'
-_HIDDEN = frozenset({"lo"})
+LOOPBACK = "lo"
 _MISSING = frozenset({ErrorCode.UNSUPPORTED, ErrorCode.WRONG_STATE})
 """The agent is there, and does not know or may not run a command."""
 
@@ -119,7 +119,7 @@ def addresses_of(interfaces: object) -> list[str]:
     """Return the addresses that reach the guest: no loopback, no link-local ones."""
     found: list[str] = []
     for interface in interfaces if isinstance(interfaces, list) else []:
-        if _mapping(interface).get("name") in _HIDDEN:
+        if _mapping(interface).get("name") == LOOPBACK:
             continue
         listed = _mapping(interface).get("ip-addresses")
         for entry in listed if isinstance(listed, list) else []:

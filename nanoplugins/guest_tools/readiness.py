@@ -28,6 +28,7 @@ NO_DATASOURCE = "DataSourceNone"
 MAX_TEXT_BYTES = 64 * 1024
 MAX_ERRORS = 20
 MAX_ERROR_LENGTH = 400
+MAX_MOMENT = 1e11
 
 _KEYS = {"init-local": DATASOURCE, "init": NETWORK, "modules-config": CONFIG, "modules-final": FINAL}
 """cloud-init's names of the stages, in their order."""
@@ -181,15 +182,19 @@ def _stages(probe: Probe, *, has_seed: bool) -> tuple[list[Stage], list[str]]:
 
 
 def _stage(name: str, entry: Mapping[str, Any], errors: list[str]) -> Stage:
-    start, finished = entry.get("start"), entry.get("finished")
-    has_start, has_end = isinstance(start, int | float), isinstance(finished, int | float)
+    start, finished = _moment(entry.get("start")), _moment(entry.get("finished"))
     state = StageState.WAITING
-    if has_start:
-        state = StageState.DONE if has_end else StageState.RUNNING
+    if start is not None:
+        state = StageState.RUNNING if finished is None else StageState.DONE
     if errors:
         state = StageState.FAILED
-    seconds = round(float(finished) - float(start), 2) if has_start and has_end else None  # type: ignore[arg-type]
+    seconds = None if start is None or finished is None else round(finished - start, 2)
     return Stage(name=name, state=state, errors=errors[:MAX_ERRORS], seconds=seconds)
+
+
+def _moment(value: object) -> float | None:
+    """Return seconds since 1970, ``None`` for what is no time that a clock shows."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < MAX_MOMENT else None
 
 
 def _failed(stage: Stage, errors: list[str]) -> Stage:

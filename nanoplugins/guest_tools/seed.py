@@ -6,13 +6,14 @@ lists (users, commands) add up and the user's single values win. ``vendor-data``
 
 from __future__ import annotations
 
-import json
 from email import message_from_string
 from email.message import Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from nanocore.capabilities.guest import EnsureSeed, SeedNic, UserDataKind
 from nanoplugins.guest_tools.user_data import kind_of
@@ -125,5 +126,5 @@ def _meta_data(message: EnsureSeed) -> str:
 
 
 def _dump(value: object) -> str:
-    """Return JSON, which YAML reads, whatever is in the texts."""
-    return json.dumps(value, indent=1) + "\n"
+    text: str = yaml.safe_dump(value, sort_keys=False, width=1000)
+    return text

@@ -74,9 +74,9 @@ class Seeds:
     def _write(self, message: EnsureSeed) -> None:
         content = iso.build(seed_files(message))
         folder = self._folder()
-        for each in (self._context.paths.state, self._context.paths.run):
+        folder.mkdir(exist_ok=True)
+        for each in (self._context.paths.state, self._context.paths.run, folder):
             each.chmod(FOLDER_MODE)
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         partial = self._file(message.id).with_suffix(".partial")
         partial.unlink(missing_ok=True)
         # Made narrow from the first moment, and renamed when whole: a running guest keeps the file that it has.
