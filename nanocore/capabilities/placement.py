@@ -25,6 +25,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     cpu_overcommit: float | None = None
     """The compute pool's own limit; ``None`` leaves it to the filter's settings."""
     memory_overcommit: float | None = None
+    storage_pool_ids: list[str] | None = None
+    """Storage pools with a path there that takes new volumes; ``None`` where its storage has no paths."""
 
 
 class PlacementRequest(Struct, frozen=True, kw_only=True):
@@ -37,6 +39,8 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     image_id: str | None = None
     node_id: NodeId | None = None
     """The cell that the user asked for."""
+    storage_pools: dict[str, str] = field(default_factory=dict)
+    """Storage pools that its new disks go to: id to name."""
 
 
 class Refusal(Result, frozen=True, kw_only=True):

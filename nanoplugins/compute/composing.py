@@ -40,12 +40,12 @@ from nanocore.model.instance import (
 )
 from nanocore.model.password import hash_password
 from nanocore.model.volume import VolumeRecord, VolumeState
-from nanocore.wire import Struct
+from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
 from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
-from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, disk_of, get_volume
+from nanoplugins.compute.storage_records import VOLUMES, choose_pool, disk_of, get_volume
 
 SECTOR_BYTES = 512
 MULTICAST_BIT = 0x01
@@ -84,7 +84,9 @@ class Composer:
             await errors.catch(get_media_source(self._context, id, f"media_image_ids[{index}]"))
             for index, id in enumerate(values.media_image_ids or [])
         ]
-        self._check_pool(values.storage_pool_id, "storage_pool_id", errors)
+        pool_id = values.compute_pool_id or self._default_pool()
+        storage_pool_id = self._storage_pool(values.storage_pool_id, pool_id, "storage_pool_id", errors)
+        values = structs.replace(values, storage_pool_id=storage_pool_id, compute_pool_id=pool_id)
         boot = _boot_disk(values, image, errors)
         data = [
             self._data_disk(values, disk, f"disks[{index}]", errors) for index, disk in enumerate(values.disks or [])
@@ -100,7 +102,7 @@ class Composer:
                 name=name,
                 description=_or(values.description, ""),
                 desired=DesiredState.STOPPED if values.is_started is False else DesiredState.RUNNING,
-                compute_pool_id=values.compute_pool_id or self._default_pool(),
+                compute_pool_id=pool_id,
                 vcpus=_or(values.vcpus, 1),
                 memory_bytes=memory_bytes,
                 disks=[boot, *data],
@@ -137,7 +139,8 @@ class Composer:
             return self._free_volume(disk, field, errors)
         if disk.size_bytes is None:
             errors.add(f"{field}.size_bytes", "say how large the disk is to be, or which volume_id to attach")
-        self._check_pool(disk.storage_pool_id, f"{field}.storage_pool_id", errors)
+        if disk.storage_pool_id is not None:
+            self._storage_pool(disk.storage_pool_id, values.compute_pool_id, f"{field}.storage_pool_id", errors)
         return DiskRecord(
             volume_id=VolumeId(new_id()),
             name=disk.name,
@@ -177,9 +180,14 @@ class Composer:
             found.append(entry.value)
         return found
 
-    def _check_pool(self, id: StoragePoolId | None, field: str, errors: FieldErrors) -> None:
-        if id is not None and self._board.store.get(STORAGE_POOLS, id) is None:
-            errors.add(field, f"there is no storage pool with id {id[:80]}")
+    def _storage_pool(
+        self, id: StoragePoolId | None, compute_pool_id: ComputePoolId | None, field: str, errors: FieldErrors
+    ) -> StoragePoolId | None:
+        try:
+            return choose_pool(self._board.store, id, compute_pool_id)
+        except NanoError as error:
+            errors.add(field, error.message)
+            return id
 
     async def _nics(self, values: InstanceValues, errors: FieldErrors) -> list[NicRecord]:
         if values.nics is not None and values.network_id is not None:

@@ -103,7 +103,7 @@ class Disks:
             name=message.name or f"{record.name}-{len(record.disks)}",
             size_bytes=message.size_bytes,
             node_id=node_of(record),
-            storage_pool_id=choose_pool(self._board.store, message.storage_pool_id),
+            storage_pool_id=choose_pool(self._board.store, message.storage_pool_id, record.compute_pool_id),
             state=VolumeState.CREATING,
             owner=record.owner,
             created_at=self._context.clock.now(),

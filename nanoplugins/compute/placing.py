@@ -15,6 +15,7 @@ from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES
+from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, open_pools
 from nanoplugins.compute.views import cell_usage
 
 
@@ -42,6 +43,7 @@ class Placing:
             disk_bytes=sum(disk.size_bytes for disk in record.disks),
             image_id=record.image_id,
             node_id=node_id,
+            storage_pools=self._storage_pools(record),
         )
         decision = placers[name].decide(request, self._candidates(record.compute_pool_id))
         if decision.node_id is None:
@@ -89,5 +91,13 @@ class Placing:
                 cached_images=cell.report.cached_images,
                 cpu_overcommit=pool.cpu_overcommit,
                 memory_overcommit=pool.memory_overcommit,
+                storage_pool_ids=open_pools(self._board.store, id),
             )
         ]
+
+    def _storage_pools(self, record: InstanceRecord) -> dict[str, str]:
+        """Return the storage pools of its new disks; one that was a free volume lies where it lies."""
+        wanted = {disk.storage_pool_id for disk in record.disks if disk.storage_pool_id is not None}
+        new = {disk.storage_pool_id for disk in record.disks if self._board.store.get(VOLUMES, disk.volume_id) is None}
+        entries = [self._board.store.get(STORAGE_POOLS, id) for id in wanted & new]
+        return {entry.value.id: entry.value.name for entry in entries if entry is not None}

@@ -11,12 +11,12 @@ from typing import Any
 
 from nanocore.contracts.state_store import Collection, Delete, Entry, Put, StateStore
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, NodeId, SnapshotId, StoragePoolId, VolumeId
+from nanocore.ids import ComputePoolId, InstanceId, NodeId, SnapshotId, StoragePoolId, VolumeId
 from nanocore.model.instance import DiskRecord, InstanceRecord
 from nanocore.model.snapshot import SnapshotRecord, SnapshotScheduleRecord
 from nanocore.model.storage_pool import StoragePathRecord, StoragePoolRecord
 from nanocore.model.volume import VolumeRecord, VolumeState
-from nanoplugins.compute.records import INSTANCES, TOMBSTONES, NameRecord, Tombstone
+from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, TOMBSTONES, NameRecord, Tombstone
 
 VOLUMES: Collection[VolumeRecord] = Collection("volumes", VolumeRecord, (("node", lambda record: record.node_id),))
 STORAGE_POOLS: Collection[StoragePoolRecord] = Collection("storage_pools", StoragePoolRecord)
@@ -156,8 +156,28 @@ def paths_of(store: StateStore, node_id: NodeId) -> list[tuple[StoragePoolRecord
     ]
 
 
-def choose_pool(store: StateStore, id: StoragePoolId | None) -> StoragePoolId | None:
-    """Return the storage pool that was asked for, else ``default``; raise ``not_found``."""
+def open_pools(store: StateStore, node_id: NodeId) -> list[str] | None:
+    """Return the storage pools with a path on a cell that takes new volumes; ``None`` where no paths are known."""
+    paths = paths_of(store, node_id)
+    return sorted({pool.id for pool, path in paths if path.is_enabled and not path.is_draining}) if paths else None
+
+
+def choose_pool(
+    store: StateStore, id: StoragePoolId | None, compute_pool_id: ComputePoolId | None = None
+) -> StoragePoolId | None:
+    """Return the storage pool that was asked for, else the compute pool's first, else ``default``.
+
+    Raises ``not_found``, and ``invalid_argument`` for one that the compute pool does not use.
+    """
+    entry = None if compute_pool_id is None else store.get(COMPUTE_POOLS, compute_pool_id)
+    allowed = [] if entry is None else entry.value.storage_pool_ids
     if id is None:
-        return find_pool_by_name(store, DEFAULT_POOL)
-    return get_pool(store, id).value.id
+        return allowed[0] if allowed else find_pool_by_name(store, DEFAULT_POOL)
+    pool = get_pool(store, id).value
+    if entry is not None and allowed and id not in allowed:
+        raise NanoError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"compute pool {entry.value.name} does not use storage pool {pool.name}; attach it there, or use another",
+            field="storage_pool_id",
+        )
+    return pool.id

@@ -53,7 +53,7 @@ class Volumes:
         )
         if repeated is not None:
             return repeated
-        pool_id = choose_pool(self._board.store, message.storage_pool_id)
+        pool_id = choose_pool(self._board.store, message.storage_pool_id, message.compute_pool_id)
         record = VolumeRecord(
             id=VolumeId(new_id()),
             name=message.name,

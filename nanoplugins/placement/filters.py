@@ -29,6 +29,14 @@ def refuse_other_than_wanted(request: PlacementRequest, candidate: Candidate) ->
     return None
 
 
+def refuse_without_paths(request: PlacementRequest, candidate: Candidate) -> str | None:
+    """Refuse a cell where a wanted storage pool has no room of its own."""
+    if candidate.storage_pool_ids is None:
+        return None
+    lacking = [name for id, name in request.storage_pools.items() if id not in candidate.storage_pool_ids]
+    return f"storage pool {lacking[0]} has no path there that takes new volumes" if lacking else None
+
+
 def _ratio(of_pool: float | None, configured: float, setting: str) -> tuple[float, str]:
     """Return the limit that counts, and whose it is."""
     if of_pool is not None:
@@ -76,5 +84,6 @@ def all_filters(config: PlacementConfig) -> list[PlacementFilter]:
         PlacementFilter("wanted", refuse_other_than_wanted),
         PlacementFilter("reachable", refuse_unreachable),
         PlacementFilter("enabled", refuse_disabled),
+        PlacementFilter("storage", refuse_without_paths),
         *capacity_filters(config),
     ]

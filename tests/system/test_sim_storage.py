@@ -197,3 +197,28 @@ def test_storage_pools_are_named_sets_of_paths(kernel: KernelProcess) -> None:
     client.request("DELETE", f"/storage-pools/{made['id']}")
     default = client.get("/storage-pools")["items"][0]
     assert refused(kernel, "DELETE", f"/storage-pools/{default['id']}").code is ErrorCode.WRONG_STATE
+
+
+def test_a_storage_pool_decides_where_an_instance_goes(kernel: KernelProcess, small_image: Path) -> None:
+    client = kernel.client
+    image_id = upload(kernel, small_image)
+    fast = client.request("POST", "/storage-pools", json={"name": "fast"})["id"]
+    with pytest.raises(NanoError) as caught:
+        create(kernel, "web-1", image_id, storage_pool_id=fast)
+    assert caught.value.code is ErrorCode.NO_CAPACITY
+    assert "storage pool fast has no path" in caught.value.message
+    node_id = client.get("/nodes")["items"][0]["id"]
+    client.request("POST", f"/storage-pools/{fast}/paths", json={"node_id": node_id, "path": "/nvme"})
+    free = make_volume(kernel, "free")
+    data = [{"size_bytes": 8 * MIB, "storage_pool_id": fast}, {"volume_id": free}]
+    ended = client.wait(create(kernel, "web-1", image_id, disks=data, is_started=False))
+    found = disks(kernel, ended["result"]["instance_id"])
+    assert [simulated(kernel)[disk["id"]]["folder"] for disk in found] == ["/sim", "/nvme", "/sim"]
+    pool = client.get("/compute-pools")["items"][0]["id"]
+    client.request("PATCH", f"/compute-pools/{pool}", json={"storage_pool_ids": [fast]})
+    ended = client.wait(create(kernel, "web-2", image_id, is_started=False))
+    assert [disk["storage_pool_id"] for disk in disks(kernel, ended["result"]["instance_id"])] == [fast]
+    default = client.get("/storage-pools")["items"][0]["id"]
+    path = f"/instances/{ended['result']['instance_id']}/disks"
+    error = refused(kernel, "POST", path, {"size_bytes": 8 * MIB, "storage_pool_id": default})
+    assert (error.code, error.details.get("field")) == (ErrorCode.INVALID_ARGUMENT, "storage_pool_id")
