@@ -130,10 +130,11 @@ NOUNS: dict[str, Noun] = {
                 NAME,
                 Column("MODE", field("mode")),
                 Column("CIDR", field("cidr")),
+                Column("IPV6", field("ipv6_cidr")),
+                Column("DEFAULT", lambda item: "*" if item["is_default"] else ""),
                 Column("ADDRESSES", lambda item: f"{item['addresses_allocated']}/{item['addresses_total']}"),
                 ID,
             ),
-            ("list", "get"),
         ),
         Noun(
             "operation",

@@ -19,12 +19,14 @@ from nanocore.capabilities.images import EnsureCached
 from nanocore.capabilities.network import AllocateAddress, Allocation, DeletePort, EnsurePort, NetworkSpec
 from nanocore.capabilities.storage import CreateVolume, DeleteVolume
 from nanocore.contracts.plugin import PluginContext
+from nanocore.contracts.state_store import StateStore
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, NetworkId, NodeId, StepKey, VolumeId
+from nanocore.ids import AddressPoolId, InstanceId, NetworkId, NodeId, StepKey, VolumeId
 from nanocore.model.instance import CloudInit, DiskRecord, InstanceRecord, NicRecord
 from nanocore.wire import Command, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cells
+from nanoplugins.compute.records import COMPUTE_POOLS
 from nanoplugins.compute.sources import SourceImage
 
 UNREACHED = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_OUTCOME})
@@ -63,8 +65,14 @@ class CellCommands:
                 name=record.name,
                 security_policy_id=nic.security_policy_id,
                 address=address,
+                address_pool_ids=self._address_pools(record),
             )
         )
+
+    def _address_pools(self, record: InstanceRecord) -> list[AddressPoolId]:
+        """Return the address pools that the instance's compute pool is limited to."""
+        entry = self._context.chosen(StateStore).get(COMPUTE_POOLS, record.compute_pool_id)
+        return [] if entry is None else entry.value.address_pool_ids
 
     async def allocate_for(self, record: InstanceRecord, nic: NicRecord, board: Board) -> NicRecord:
         """Return a new network card with its network and addresses, as they are kept.
