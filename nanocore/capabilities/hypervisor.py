@@ -268,7 +268,8 @@ class HypervisorDriver(Protocol):
     async def restore(self, id: InstanceId) -> None:
         """Let a suspended one go on where it was; a running one is no error.
 
-        ``start`` of a suspended one is ``wrong_state``; ``power_off`` forgets its memory.
+        ``start`` of a suspended one is ``wrong_state``, and so are changes of its disks, cards and media: its memory
+        would use them again. ``power_off`` forgets its memory.
         """
         ...
 

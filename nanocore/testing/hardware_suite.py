@@ -126,6 +126,19 @@ class HardwareSuite(HypervisorSuite):
             await driver.suspend(id)
             for action in (driver.start, driver.pause, driver.resume, driver.reboot, driver.reset):
                 await refused(ErrorCode.WRONG_STATE, action(id))
+            # Its memory knows the devices that it had.
+            disk, nic = self.make_volume(), self.make_nic()
+            before = await driver.get(id)
+            for call in (
+                driver.attach_disk(id, disk),
+                driver.detach_disk(id, before.disks[0]),
+                driver.attach_nic(id, nic),
+                driver.detach_nic(id, nic.id),
+                driver.set_media(id, 0, None),
+                driver.snapshot_disks(id, SnapshotId(new_id())) if driver.info.can_snapshot_live else driver.resume(id),
+            ):
+                await refused(ErrorCode.WRONG_STATE, call)
+            assert await driver.get(id) == before
             await driver.power_off(id)
             assert (await driver.get(id)).state is STOPPED
             for action in (driver.suspend, driver.restore):

@@ -437,11 +437,17 @@ class KvmDriver:
     async def _edit(
         self, id: InstanceId, action: Callable[[libvirt.virDomain], object], done: str, *, ability: str | None = None
     ) -> Observed:
-        """Change definition and what runs; ``ability`` is needed only while the guest runs."""
+        """Change definition and what runs; ``ability`` is needed only while the guest runs.
+
+        Devices of a suspended guest stay as they are: the memory that waits for them would use them again.
+        """
+        facts = await self._guests.managed(id)
 
         def work(domain: libvirt.virDomain) -> None:
             if ability is not None and domain.isActive():
                 self._info.require(ability)
+            elif ability is not None and domain.hasManagedSaveImage():
+                raise _suspended(facts.name, done)
             with self._definition_locks[id]:
                 action(domain)
 
@@ -484,6 +490,11 @@ class KvmDriver:
             else:
                 is_gone = await self._look(id, partial(changes.has_let_go, alias=alias), "it can't be looked at")
         await self._guests.refresh(id)
+
+
+def _suspended(name: str, done: str) -> NanoError:
+    message = f"guest {name} is suspended and can't be {done}; restore it first, or power it off"
+    return NanoError(ErrorCode.WRONG_STATE, message, state=ObservedState.SUSPENDED.value)
 
 
 def _memory(connection: libvirt.virConnect) -> dict[str, int]:

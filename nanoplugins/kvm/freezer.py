@@ -54,8 +54,7 @@ class Freezer:
             task.cancel()
         await asyncio.gather(*self._thawing.values(), *self._looking, return_exceptions=True)
         self._thawing.clear()
-        for id in frozen:
-            await self._try_to_thaw(id)
+        await asyncio.gather(*(self._try_to_thaw(id, LOOK_SECONDS) for id in frozen))
 
     def _forget(self, id: InstanceId) -> None:
         timer = self._thawing.pop(id, None)
@@ -68,9 +67,9 @@ class Freezer:
         await self._try_to_thaw(id)
         self._thawing.pop(id, None)
 
-    async def _try_to_thaw(self, id: InstanceId) -> None:
+    async def _try_to_thaw(self, id: InstanceId, seconds: float = AGENT_SECONDS) -> None:
         try:
-            await self._agent(id, "guest-fsfreeze-thaw", {}, AGENT_SECONDS)
+            await self._agent(id, "guest-fsfreeze-thaw", {}, seconds)
         except NanoError as error:
             self._log.info("kvm.not_thawed", guest=id, error=error.message)
 

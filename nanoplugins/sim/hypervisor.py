@@ -237,22 +237,26 @@ class SimHypervisor:
     async def attach_disk(self, id: InstanceId, disk: DiskSpec) -> None:
         """Add a disk."""
         guest = await self._begin("attach_disk", id)
+        _need_devices(guest)
         check_disk(disk)
         self._set(hardware.attach_disk(guest, disk))
 
     async def detach_disk(self, id: InstanceId, volume_id: VolumeId, *, timeout_seconds: float = 20) -> None:
         """Remove a disk; a deaf guest does not let go."""
         guest = await self._begin("detach_disk", id)
+        _need_devices(guest)
         await self._let_go(hardware.detach_disk(guest, volume_id), f"volume {volume_id}", timeout_seconds)
 
     async def attach_nic(self, id: InstanceId, nic: NicSpec) -> None:
         """Add a network card."""
         guest = await self._begin("attach_nic", id)
+        _need_devices(guest)
         self._set(hardware.attach_nic(guest, nic))
 
     async def detach_nic(self, id: InstanceId, nic_id: str, *, timeout_seconds: float = 20) -> None:
         """Remove a network card; a deaf guest does not let go."""
         guest = await self._begin("detach_nic", id)
+        _need_devices(guest)
         await self._let_go(hardware.detach_nic(guest, nic_id), f"network card {nic_id}", timeout_seconds)
 
     async def _let_go(self, wanted: SimGuest, what: str, timeout_seconds: float) -> None:
@@ -267,6 +271,7 @@ class SimHypervisor:
     async def set_media(self, id: InstanceId, slot: int, path: str | None, *, is_forced: bool = False) -> None:
         """Insert or eject; a deaf guest has locked its drives."""
         guest = await self._begin("set_media", id)
+        _need_devices(guest)
         changed = hardware.set_media(guest, slot, path)
         if changed.live != guest.live and guest.state in _POWERED and id in self.faults.deaf and not is_forced:
             message = f"guest {guest.spec.name} has locked media drive {slot}; eject inside the guest, or force it"
@@ -490,3 +495,8 @@ def _check_managed(guest: SimGuest) -> None:
     if not guest.is_managed:
         message = f"domain {guest.spec.name} ({guest.spec.id}) was not made by Nano and is left alone"
         raise NanoError(ErrorCode.WRONG_STATE, message, reason=NOT_MANAGED)
+
+
+def _need_devices(guest: SimGuest) -> None:
+    if guest.state is SUSPENDED:
+        raise wrong_state(guest, "given other devices", "restore it first, or power it off")
