@@ -136,6 +136,11 @@ class HypervisorInfo:
     reasons: Mapping[str, str] = attribute(default_factory=dict)
     """Why a fact above is false, by its name."""
 
+    @property
+    def lacks(self) -> dict[str, str]:
+        """What can't be done here, by the name of the fact or of the field of ``Qos``, each with the reason."""
+        return {**self.reasons, **self.limits_unsupported}
+
     def require(self, ability: str) -> None:
         """Raise ``unsupported``, naming the ability and the reason, unless the fact of that name is true."""
         if not getattr(self, ability):
@@ -480,6 +485,8 @@ class OpenConsole(Command[None], frozen=True, kw_only=True):
 ReportedCount = Annotated[int, Meta(ge=0, le=2**56)]
 """What a cell says of itself is summed up: bounds keep one that lies from breaking the sum for everybody."""
 ReportedPercent = Annotated[float, Meta(ge=-1e6, le=1e6)]
+ReportedName = Annotated[str, Meta(max_length=100)]
+ReportedReason = Annotated[str, Meta(max_length=1000)]
 MAX_REPORTED = 10_000
 """Guests and cached images in one report."""
 
@@ -510,6 +517,8 @@ class CellReport(Struct, frozen=True, array_like=True):
     cached_images: Annotated[list[str], Meta(max_length=MAX_REPORTED)] = field(default_factory=list)
     storage_paths: Annotated[list[PathReport], Meta(max_length=MAX_REPORTED)] = field(default_factory=list)
     storage_driver: Annotated[str, Meta(max_length=100)] = ""
+    lacks: Annotated[dict[ReportedName, ReportedReason], Meta(max_length=100)] = field(default_factory=dict)
+    """Abilities (facts of ``HypervisorInfo``, fields of ``Qos``) that are missing there, each with the reason."""
 
 
 class CellReported(Event, frozen=True, kw_only=True):

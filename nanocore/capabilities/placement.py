@@ -27,6 +27,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     memory_overcommit: float | None = None
     storage_pool_ids: list[str] | None = None
     """Storage pools with a path there that takes new volumes; ``None`` where its storage has no paths."""
+    lacks: dict[str, str] = field(default_factory=dict)
+    """Abilities that are missing there, each with the reason."""
 
 
 class PlacementRequest(Struct, frozen=True, kw_only=True):
@@ -41,6 +43,8 @@ class PlacementRequest(Struct, frozen=True, kw_only=True):
     """The cell that the user asked for."""
     storage_pools: dict[str, str] = field(default_factory=dict)
     """Storage pools that its new disks go to: id to name."""
+    needs: list[str] = field(default_factory=list)
+    """Abilities that the cell must have (facts of ``HypervisorInfo``)."""
 
 
 class Refusal(Result, frozen=True, kw_only=True):

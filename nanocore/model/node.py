@@ -36,6 +36,8 @@ class Node(Result, frozen=True, kw_only=True):
     accelerator: str | None = None
     """``kvm``, ``tcg`` or ``sim``; ``None`` for a node that is no cell."""
     accelerator_reason: str | None = None
+    lacks: dict[str, str] = field(default_factory=dict)
+    """What a cell can't do for its instances (``has_uefi``, ``has_tpm``, a limit's name, …), each with the reason."""
     instances: int = 0
     instances_running: int = 0
     instances_unknown: int = 0

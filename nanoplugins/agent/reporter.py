@@ -12,6 +12,8 @@ from nanoplugins.agent.config import AgentConfig
 from nanoplugins.agent.drivers import Drivers
 
 MEASURE_TIMEOUT_SECONDS = 20.0
+MAX_REASON = 1000
+"""Characters of a reason in a report."""
 
 
 class Reporter:
@@ -71,6 +73,7 @@ class Reporter:
                 for state in await storage.list_paths()
             ],
             storage_driver=storage.info.name,
+            lacks={name: reason[:MAX_REASON] for name, reason in hypervisor.info.lacks.items()},
         )
 
     async def _report_forever(self) -> None:

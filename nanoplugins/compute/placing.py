@@ -10,7 +10,7 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ComputePoolId, InstanceId, NodeId
 from nanocore.model.compute_pool import ComputePoolRecord, Usage
-from nanocore.model.instance import InstanceRecord
+from nanocore.model.instance import Firmware, InstanceRecord
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
@@ -44,6 +44,7 @@ class Placing:
             image_id=record.image_id,
             node_id=node_id,
             storage_pools=self._storage_pools(record),
+            needs=_needs(record),
         )
         decision = placers[name].decide(request, self._candidates(record.compute_pool_id))
         if decision.node_id is None:
@@ -89,6 +90,7 @@ class Placing:
                 instances=len(records),
                 usage=cell_usage(cell, records.values()) if cell.has_reported else Usage(),
                 cached_images=cell.report.cached_images,
+                lacks=cell.report.lacks,
                 cpu_overcommit=pool.cpu_overcommit,
                 memory_overcommit=pool.memory_overcommit,
                 storage_pool_ids=open_pools(self._board.store, id),
@@ -101,3 +103,9 @@ class Placing:
         new = {disk.storage_pool_id for disk in record.disks if self._board.store.get(VOLUMES, disk.volume_id) is None}
         entries = [self._board.store.get(STORAGE_POOLS, id) for id in wanted & new]
         return {entry.value.id: entry.value.name for entry in entries if entry is not None}
+
+
+def _needs(record: InstanceRecord) -> list[str]:
+    """Return the abilities that a cell must have; limits are no need, they are named where they can't be in force."""
+    wanted = {"has_uefi": record.firmware is Firmware.UEFI, "has_tpm": record.has_tpm}
+    return [name for name, is_wanted in wanted.items() if is_wanted]

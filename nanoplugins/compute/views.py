@@ -252,6 +252,7 @@ def node_view(
         is_enabled=is_enabled,
         accelerator=cell.report.accelerator or None,
         accelerator_reason=cell.report.accelerator_reason or None,
+        lacks=cell.report.lacks,
         instances=len(records),
         instances_running=count_running(cell),
         instances_unknown=0 if cell.is_reachable and cell.has_inventory else len(records),

@@ -37,6 +37,14 @@ def refuse_without_paths(request: PlacementRequest, candidate: Candidate) -> str
     return f"storage pool {lacking[0]} has no path there that takes new volumes" if lacking else None
 
 
+def refuse_unable(request: PlacementRequest, candidate: Candidate) -> str | None:
+    """Refuse a cell that lacks what the instance is made with."""
+    for ability in request.needs:
+        if ability in candidate.lacks:
+            return f"the cell lacks {ability}: {candidate.lacks[ability]}"
+    return None
+
+
 def _ratio(of_pool: float | None, configured: float, setting: str) -> tuple[float, str]:
     """Return the limit that counts, and whose it is."""
     if of_pool is not None:
@@ -85,5 +93,6 @@ def all_filters(config: PlacementConfig) -> list[PlacementFilter]:
         PlacementFilter("reachable", refuse_unreachable),
         PlacementFilter("enabled", refuse_disabled),
         PlacementFilter("storage", refuse_without_paths),
+        PlacementFilter("abilities", refuse_unable),
         *capacity_filters(config),
     ]

@@ -44,6 +44,16 @@ def test_least_loaded_cell_wins_and_the_reason_names_it() -> None:
     assert [score.name for score in decision.scores] == ["b", "a"]
 
 
+def test_a_cell_without_what_is_needed_is_refused() -> None:
+    cells = [candidate("a", lacks={"has_uefi": "install ovmf"}, memory_bytes=100 * GIB), candidate("b")]
+    decision = placer().decide(request(needs=["has_uefi"]), cells)
+    assert decision.node_id == "b"
+    assert [(refusal.filter, refusal.reason) for refusal in decision.refusals] == [
+        ("abilities", "the cell lacks has_uefi: install ovmf")
+    ]
+    assert placer().decide(request(), cells).node_id == "a"
+
+
 @pytest.mark.parametrize(
     ("changes", "by", "words"),
     [
