@@ -18,6 +18,9 @@ class ImagesConfig:
     upload_expires_seconds: float = setting(
         24 * 3600.0, "Time without a byte after which an unfinished upload is deleted", minimum=60
     )
+    conversion_timeout_seconds: float = setting(
+        3600.0, "Longest time that converting another format to qcow2 may take", minimum=1
+    )
     import_timeout_seconds: float = setting(4 * 3600.0, "Longest time that an import from a URL may take", minimum=1)
     import_allowed_networks: list[str] = setting(
         [],

@@ -3,6 +3,7 @@
 Below the plugin's state folder::
 
     uploads/<image id>.part     bytes that have arrived so far                        core
+    uploads/<image id>.qcow2.part   being converted from another format               core
     images/<image id>           inspected, complete, read-only from now on            core
     cache/<image id>.part       being fetched                                         cell
     cache/<image id>.<format>   complete; what volumes are cloned from                cell
@@ -48,6 +49,10 @@ class ImageFolders:
     def upload(self, id: ImageId) -> Path:
         """Return where an upload's bytes are."""
         return self._uploads / f"{parse_id(id)}{PART}"
+
+    def converted(self, id: ImageId) -> Path:
+        """Return where an upload in another format becomes qcow2; a leftover of it belongs to no record."""
+        return self._uploads / f"{parse_id(id)}.qcow2{PART}"
 
     def image(self, id: ImageId) -> Path:
         """Return where the core keeps an image."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from nanocore.wire import Struct
 from nanoplugins.images import media, qcow2
+from nanoplugins.images.foreign import open_foreign
 from nanoplugins.images.qcow2 import SECTOR_BYTES, Refusal
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ HEAD_BYTES = 1024 * 1024
 CHUNK_BYTES = 4096
 BOOT_SIGNATURE = b"\x55\xaa"
 BOOT_SIGNATURE_AT = 510
+FOREIGN = ("vmdk", "vdi", "vhd")
+"""Formats that are taken and converted to qcow2 once."""
 _VHD_FOOTER = b"conectix"
 _OTHER_STARTS = (
     (b"#", "a text such as a VMDK descriptor"),
@@ -74,8 +77,13 @@ def _examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict
         # Ours first: its refusals say what to do.
         if str(found) == "qcow2":
             verdict = Verdict(format="qcow2", virtual_size_bytes=qcow2.check(file, size_bytes, max_virtual_bytes))
+        elif str(found) in FOREIGN or _is_fixed_vhd(file, size_bytes, str(found)):
+            format = str(found) if str(found) in FOREIGN else "vhd"
+            virtual_bytes = open_foreign(format, file, size_bytes).virtual_bytes
+            check_virtual_size(virtual_bytes, max_virtual_bytes)
+            verdict = Verdict(format=format, virtual_size_bytes=virtual_bytes)
         elif str(found) in ("gpt", "raw"):
-            verdict = _check_raw(file, head, size_bytes, max_virtual_bytes)
+            verdict = _check_raw(head, size_bytes, max_virtual_bytes)
         else:
             raise Refusal(_unsupported(str(found)))
         found.safety_check()
@@ -86,20 +94,36 @@ def _examine(file: BinaryIO, size_bytes: int, max_virtual_bytes: int) -> Verdict
     return verdict
 
 
-def _check_raw(file: BinaryIO, head: bytes, size_bytes: int, max_virtual_bytes: int) -> Verdict:
+def check_virtual_size(virtual_bytes: int, max_virtual_bytes: int) -> None:
+    """Refuse a size that no disk has, or that nobody has room for."""
+    if virtual_bytes <= 0 or virtual_bytes % SECTOR_BYTES:
+        raise Refusal(f"its virtual size of {virtual_bytes} bytes is none that a disk can have")
+    if virtual_bytes > max_virtual_bytes:
+        raise Refusal(
+            f"it unfolds to {virtual_bytes} bytes, more than the {max_virtual_bytes} allowed "
+            "([images] max_virtual_bytes)"
+        )
+
+
+def _is_fixed_vhd(file: BinaryIO, size_bytes: int, found: str) -> bool:
+    """Return whether something that looks like a raw disk ends as a fixed VHD does."""
+    if found not in ("gpt", "raw") or size_bytes <= SECTOR_BYTES:
+        return False
+    file.seek(size_bytes - SECTOR_BYTES)
+    return file.read(len(_VHD_FOOTER)) == _VHD_FOOTER
+
+
+def _check_raw(head: bytes, size_bytes: int, max_virtual_bytes: int) -> Verdict:
     """Take a raw disk that firmware could boot and that nobody could take for anything else."""
     if size_bytes % SECTOR_BYTES:
         raise Refusal(f"a raw disk is a multiple of {SECTOR_BYTES} bytes long; this file is not, or it is cut off")
     if size_bytes > max_virtual_bytes:
         raise Refusal(f"it has {size_bytes} bytes, more than the {max_virtual_bytes} allowed")
     if head[BOOT_SIGNATURE_AT:SECTOR_BYTES] != BOOT_SIGNATURE:
-        raise Refusal("it is no known disk image: neither qcow2 nor a raw disk with a boot sector")
+        raise Refusal("it is no known disk image: neither qcow2, VMDK, VDI nor VHD, and no raw disk with a boot sector")
     for magic, name in _OTHER_STARTS:
         if head.startswith(magic):
             raise Refusal(f"it starts as {name} does, but has a boot sector as well")
-    file.seek(size_bytes - SECTOR_BYTES)
-    if file.read(len(_VHD_FOOTER)) == _VHD_FOOTER:
-        raise Refusal(_unsupported("vhd"))
     return Verdict(format="raw", virtual_size_bytes=size_bytes)
 
 

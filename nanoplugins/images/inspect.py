@@ -19,12 +19,12 @@ MEMORY_BYTES = 512 * 1024**2
 NOBODY = 65534
 
 
-def confine(cpu_seconds: int) -> None:
+def confine(cpu_seconds: int, *, max_written_bytes: int = 0) -> None:
     """Give up what an inspection does not need; called after all imports."""
     for kind, limit in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, max_written_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 3),
     ):

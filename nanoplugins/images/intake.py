@@ -20,11 +20,13 @@ from nanocore.contracts.stream import Stream
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.failpoints import fail_point
 from nanocore.ids import ImageId
-from nanocore.model.image import ImageRecord, ImageState
+from nanocore.model.image import ImageRecord, ImageSource, ImageState
+from nanocore.wire import structs
 from nanoplugins.images.config import ImagesConfig
 from nanoplugins.images.folders import ImageFolders, publish
+from nanoplugins.images.formats import FOREIGN, Verdict
 from nanoplugins.images.growing_file import GrowingFile, write_error
-from nanoplugins.images.inspection import inspect_image
+from nanoplugins.images.inspection import convert_image, inspect_image
 from nanoplugins.images.library import ANY_STATE, ImageLibrary
 
 T = TypeVar("T")
@@ -239,21 +241,58 @@ class Intake:
             kind=record.kind,
         )
         if verdict.refusal is not None:
-            return {"state": ImageState.FAILED, "reason": f"the image was refused: {verdict.refusal}"}
+            return _refused(f"the image was refused: {verdict.refusal}")
         digest = await self._digest(record, path)
-        if record.expected_sha256 not in (None, digest):
-            reason = f"the upload has SHA-256 {digest}, announced was {record.expected_sha256}; upload it again"
-            return {"state": ImageState.FAILED, "reason": reason}
-        if path != self._folders.image(record.id):
-            await _in_thread(lambda: publish(path, self._folders.image(record.id)))
+        # What was converted before a kill is not what was announced.
+        announced = record.source.sha256 if path == self._folders.image(record.id) and record.source.sha256 else digest
+        if record.expected_sha256 not in (None, announced):
+            return _refused(f"the file has SHA-256 {announced}, announced was {record.expected_sha256}; bring it again")
+        source = record.source
+        if verdict.format in FOREIGN:
+            source = structs.replace(source, format=verdict.format, sha256=digest)
+            verdict = await self._convert(record, source, path, verdict)
+            if verdict.refusal is not None:
+                return _refused(f"the image was refused: {verdict.refusal}")
+            path = self._folders.converted(record.id)
+            digest = await _in_thread(lambda: _digest_file(path))
+        filed = self._folders.image(record.id)
+        if path != filed:
+            await _in_thread(lambda: publish(path, filed))
+            await asyncio.to_thread(self._folders.upload(record.id).unlink, missing_ok=True)
+        size_bytes = filed.stat().st_size
         return {
             "state": ImageState.READY,
             "format": verdict.format,
-            "size_bytes": self._folders.image(record.id).stat().st_size,
+            "size_bytes": size_bytes,
+            "uploaded_bytes": size_bytes,
             "virtual_size_bytes": verdict.virtual_size_bytes,
-            "source": record.source,
+            "source": source,
             "sha256": digest,
         }
+
+    async def _convert(self, record: ImageRecord, source: ImageSource, path: Path, found: Verdict) -> Verdict:
+        """Make qcow2 of another format, have that inspected as well, and note what it was made of."""
+        target = self._folders.converted(record.id)
+        seconds = self._config.conversion_timeout_seconds
+        room = min(self._config.max_image_bytes, max(self._library.free_bytes(), 0))
+        verdict = await convert_image(
+            path,
+            target,
+            format=found.format,
+            max_virtual_bytes=self._config.max_virtual_bytes,
+            max_bytes=room,
+            timeout_seconds=seconds,
+        )
+        if verdict.refusal is None:
+            verdict = await inspect_image(
+                target, max_virtual_bytes=self._config.max_virtual_bytes, timeout_seconds=seconds
+            )
+        if verdict.refusal is not None:
+            await asyncio.to_thread(target.unlink, missing_ok=True)
+            return verdict
+        fail_point("images/inspect/converted")
+        await self._library.change(record.id, _KEPT, source=source)
+        return verdict
 
     async def _digest(self, record: ImageRecord, path: Path) -> str:
         offset, digest = self._digests.pop(record.id, (-1, None))
@@ -290,7 +329,12 @@ class Intake:
     def _remove_files(self, id: ImageId) -> None:
         self._digests.pop(id, None)
         self._folders.upload(id).unlink(missing_ok=True)
+        self._folders.converted(id).unlink(missing_ok=True)
         self._folders.image(id).unlink(missing_ok=True)
+
+
+def _refused(reason: str) -> dict[str, Any]:
+    return {"state": ImageState.FAILED, "reason": reason}
 
 
 def _digest_file(path: Path) -> str:

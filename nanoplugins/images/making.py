@@ -121,9 +121,7 @@ class _Make:
         source = structs.replace(
             record.source, is_consistent=copied.get("is_consistent"), **_known(found.pop("source"), "format", "sha256")
         )
-        await self.tools.library.change(
-            record.id, _CREATING, state=ImageState.READY, uploaded_bytes=found["size_bytes"], source=source, **found
-        )
+        await self.tools.library.change(record.id, _CREATING, state=ImageState.READY, source=source, **found)
 
     def require_room(self, size_bytes: int) -> None:
         """Return if that many more bytes may come."""
