@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, TextIO, cast
 
 import structlog
@@ -27,6 +28,7 @@ _SECRET_TEXT = re.compile(
     r"(?P<kind>\bnano_(?=[\w-]{32})|\b(?:session|token):(?=[\w-]{16})|\bBearer )[A-Za-z0-9_\-.~+/=]+"
 )
 
+_ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -41,7 +43,7 @@ def make_logger(stream: TextIO, level: str = "info") -> structlog.stdlib.BoundLo
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             redact,
-            structlog.processors.JSONRenderer(serializer=json.dumps, default=repr, ensure_ascii=False),
+            _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,
@@ -64,8 +66,17 @@ def redact(_logger: Any, _method: str, event: Any) -> Any:  # noqa: ANN401  stru
     return {name: _clean(name, value, 0) for name, value in event.items()}
 
 
+def _render(_logger: Any, _method: str, event: Any) -> str:  # noqa: ANN401  structlog's signature
+    return _ENCODER.encode(event)
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
 def _clean(name: str, value: Any, depth: int) -> Any:  # noqa: ANN401  anything can be logged
-    if value is not None and _SECRET_NAME.search(name):
+    if value is not None and _is_secret(name):
         return REDACTED
     if isinstance(value, str):
         return _SECRET_TEXT.sub(lambda found: found["kind"] + REDACTED, value)

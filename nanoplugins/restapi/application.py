@@ -18,6 +18,7 @@ from nanoplugins.restapi.events import EventsHandler
 from nanoplugins.restapi.handling import BaseHandler, is_local_socket
 from nanoplugins.restapi.health import HealthHandler, MetricsHandler, ReadyHandler
 from nanoplugins.restapi.problems import Answer
+from nanoplugins.restapi.reading import PlainRead, is_plain_read
 from nanoplugins.restapi.routing import RoutingTable
 from nanoplugins.restapi.serving import HANDLERS, RouteHandler
 from nanoplugins.restapi.sockets import MAX_MESSAGE_BYTES
@@ -107,6 +108,9 @@ class ApiRouter(routing.Router):
         """Return what answers ``request``."""
         del kwargs
         (handler, options), parameters = self._choose(request)
+        if handler is RouteHandler and is_plain_read(request):
+            texts = {name: value.decode() for name, value in parameters.items()}
+            return PlainRead(self._api, options["endpoint"], request, texts, self._log_request)
         return self._app.get_handler_delegate(request, handler, {"api": self._api, **options}, path_kwargs=parameters)
 
     def _choose(self, request: httputil.HTTPServerRequest) -> tuple[Target, dict[str, bytes]]:
@@ -124,10 +128,11 @@ class ApiRouter(routing.Router):
 
     def _log(self, handler: web.RequestHandler) -> None:
         """Write one line for a request; its id is the context's ``trace``. Query, headers and body hold secrets."""
-        request = handler.request
+        self._log_request(handler.request, handler.get_status())
+
+    def _log_request(self, request: httputil.HTTPServerRequest, status: int) -> None:
         seconds = request.request_time()
-        status = handler.get_status()
-        method = request.method if request.method in handler.SUPPORTED_METHODS else "other"
+        method = request.method if request.method in web.RequestHandler.SUPPORTED_METHODS else "other"
         self._api.counters.count(method or "other", status, seconds)
         self._api.context.log.info(
             "request",

@@ -177,6 +177,8 @@ FIELDS: dict[str, str] = {
     "stage": "How far the first boot has come",
     "storage_pool_ids": "Storage pools that its instances may use; empty: every one",
     "system": "Operating system",
+    "is_frozen": "Whether the guest's file systems are frozen",
+    "memory_available_bytes": "Memory that the guest says it could still give to programs",
     "unanswered": "Lists whose owner did not answer, so that hits may be missing",
     "used_bytes": "Space in use",
     "compute_pool_ids": "Compute pools that have cells with a path of it",

@@ -63,6 +63,60 @@ def peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
+def request_id_of(request: httputil.HTTPServerRequest) -> str:
+    """Return the id in the answer, the problem and the log: the client's own if it gave a decent one."""
+    known: str | None = getattr(request, "nano_request_id", None)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = given if _REQUEST_ID.fullmatch(given) else new_id()
+        request.nano_request_id = known  # type: ignore[attr-defined]
+    return known
+
+
+def credential_of(request: httputil.HTTPServerRequest) -> str:
+    """Return the credential of a request. Raises ``unauthenticated`` for one that can't be read."""
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() != "bearer" or not 0 < len(value) <= MAX_CREDENTIAL:
+            raise NanoError(ErrorCode.UNAUTHENTICATED, "Authorization must be `Bearer TOKEN`")
+        return TOKEN_PREFIX + value.strip()
+    if "Cookie" in request.headers:
+        morsel = request.cookies.get(COOKIE)
+        if morsel is not None and morsel.value and len(morsel.value) <= MAX_CREDENTIAL:
+            return SESSION_PREFIX + morsel.value
+    return LOCAL if is_local_socket(request) else ANONYMOUS
+
+
+def matches(etag: str, wanted: str | None) -> bool:
+    """Return whether ``If-None-Match`` names the revision that the answer has."""
+    if not wanted:
+        return False
+    return wanted.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in wanted.split(","))
+
+
+def inside(request_id: str) -> NanoError:
+    """Return what a client is told of a failure that only the log may explain."""
+    text = f"something went wrong here; the log has it under incident {request_id}"
+    return NanoError(ErrorCode.INTERNAL, text, incident=request_id)
+
+
+async def sent_or_cut(api: Api, connection: HTTP1Connection, sent: asyncio.Future[None], request_id: str) -> None:
+    """Return when the answer is on its way; a client that does not read it is cut off after ``stall_seconds``."""
+    stream = connection.stream
+    if stream is None or not stream.writing():
+        # Nothing is left to wait for; a client that has gone is no news to anybody.
+        sent.add_done_callback(_retrieve)
+        return
+    try:
+        await asyncio.wait_for(asyncio.shield(sent), api.config.stall_seconds)
+    except iostream.StreamClosedError:
+        pass
+    except TimeoutError:
+        api.context.log.info("client does not read", request_id=request_id)
+        connection.close()
+
+
 class BaseHandler(web.RequestHandler):
     """Everything but the answer itself."""
 
@@ -90,12 +144,7 @@ class BaseHandler(web.RequestHandler):
     @property
     def request_id(self) -> str:
         """The id in the answer, the problem and the log: the client's own if it gave a decent one."""
-        known: str | None = getattr(self.request, "nano_request_id", None)
-        if known is None:
-            given = self.request.headers.get("X-Request-Id", "")
-            known = given if _REQUEST_ID.fullmatch(given) else new_id()
-            self.request.nano_request_id = known  # type: ignore[attr-defined]
-        return known
+        return request_id_of(self.request)
 
     @property
     def connection(self) -> HTTP1Connection:
@@ -106,16 +155,7 @@ class BaseHandler(web.RequestHandler):
 
     def credential(self) -> str:
         """Return the credential of this request. Raises ``unauthenticated`` for one that can't be read."""
-        header = self.request.headers.get("Authorization")
-        if header is not None:
-            scheme, _, value = header.partition(" ")
-            if scheme.lower() != "bearer" or not 0 < len(value) <= MAX_CREDENTIAL:
-                raise NanoError(ErrorCode.UNAUTHENTICATED, "Authorization must be `Bearer TOKEN`")
-            return TOKEN_PREFIX + value.strip()
-        cookie = self.get_cookie(COOKIE)
-        if cookie and len(cookie) <= MAX_CREDENTIAL:
-            return SESSION_PREFIX + cookie
-        return LOCAL if is_local_socket(self.request) else ANONYMOUS
+        return credential_of(self.request)
 
     def is_from_elsewhere(self) -> bool:
         """Return whether a page of another site made a browser send this."""
@@ -143,18 +183,7 @@ class BaseHandler(web.RequestHandler):
         if answer.status not in (204, 304):
             self.set_header("Content-Type", answer.content_type)
         sent = self.finish(answer.body or None)
-        stream = self.connection.stream
-        if stream is None or not stream.writing():
-            # Nothing is left to wait for; a client that has gone is no news to anybody.
-            sent.add_done_callback(_retrieve)
-            return
-        try:
-            await asyncio.wait_for(asyncio.shield(sent), self.api.config.stall_seconds)
-        except iostream.StreamClosedError:
-            pass
-        except TimeoutError:
-            self.api.context.log.info("client does not read", request_id=self.request_id)
-            self.connection.close()
+        await sent_or_cut(self.api, self.connection, sent, self.request_id)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  Tornado's signature
         """Answer any exception as problem+json; called by Tornado."""
@@ -179,10 +208,7 @@ class BaseHandler(web.RequestHandler):
     def check_etag_header(self) -> bool:
         """Return whether ``If-None-Match`` names the revision that the answer has."""
         etag = self._headers.get("ETag")
-        wanted = self.request.headers.get("If-None-Match")
-        if not etag or not wanted:
-            return False
-        return wanted.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in wanted.split(","))
+        return etag is not None and matches(etag, self.request.headers.get("If-None-Match"))
 
     def _as_nano(self, status_code: int, exc_info: Any) -> NanoError:  # noqa: ANN401  sys.exc_info()
         error = exc_info[1] if exc_info else None
@@ -191,11 +217,7 @@ class BaseHandler(web.RequestHandler):
         if isinstance(error, web.HTTPError) and status_code < 500:  # noqa: PLR2004  a client's mistake
             message = error.log_message or HTTP_REASONS.get(status_code, "the request can't be understood")
             return HttpProblem(status_code, ErrorCode.INVALID_ARGUMENT, message, reason="http.bad_request")
-        return NanoError(
-            ErrorCode.INTERNAL,
-            f"something went wrong here; the log has it under incident {self.request_id}",
-            incident=self.request_id,
-        )
+        return inside(self.request_id)
 
 
 def _retrieve(sent: asyncio.Future[None]) -> None:
