@@ -18,3 +18,8 @@ class NetworkBridgeConfig:
     is_node_open: bool = setting(
         default=False, doc="let guests reach this node's own ports; DNS, DHCP and ping are always answered"
     )
+    check_seconds: float = setting(
+        10.0,
+        "how often this node's rules are looked for; they are put back when another program has flushed them",
+        minimum=0.1,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ class BridgeDriver:
         self._live: dict[NetworkId, _Live] = {}
         self._network_of: dict[str, NetworkId] = {}
         self._changes: set[asyncio.Task[None]] = set()
-        self._revivals: set[asyncio.Task[None]] = set()
+        self._in_background: set[asyncio.Task[None]] = set()
         self._user = ""
 
     @property
@@ -96,12 +97,13 @@ class BridgeDriver:
                 await self._apply(live)
             except NanoError as error:
                 self._log.error("network is down", network=served.spec.name, error=str(error))
+        self._background(self._guard(), "guard rules")
 
     async def close(self) -> None:
         """Stop watching; bridges, rules and dnsmasq stay."""
-        for task in self._revivals:
+        for task in self._in_background:
             task.cancel()
-        await asyncio.gather(*self._revivals, *self._changes, return_exceptions=True)
+        await asyncio.gather(*self._in_background, *self._changes, return_exceptions=True)
         for live in self._live.values():
             live.unwatch()
         self._live.clear()
@@ -262,9 +264,29 @@ class BridgeDriver:
     def _died(self, live: _Live) -> None:
         live.watch = None
         self._log.warning("dnsmasq ended and is started again", network=live.served.spec.name)
-        task = asyncio.get_running_loop().create_task(self._revive(live), name=f"revive {live.served.names.bridge}")
-        self._revivals.add(task)
-        task.add_done_callback(self._revivals.discard)
+        self._background(self._revive(live), f"revive {live.served.names.bridge}")
+
+    def _background(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._in_background.add(task)
+        task.add_done_callback(self._in_background.discard)
+
+    async def _guard(self) -> None:
+        """Put rules back that another program flushed: a firewall that is started again often begins so."""
+        while True:
+            await asyncio.sleep(self._settings.check_seconds)
+            try:
+                there = await programs.list_tables()
+                for live in list(self._live.values()):
+                    if (
+                        live.served.ports
+                        and not live.lock.locked()
+                        and not ruleset.expected(live.served.names, live.served.spec) <= there
+                    ):
+                        self._log.warning("rules were gone and are put back", network=live.served.spec.name)
+                        await self._apply(live)
+            except NanoError as error:
+                self._log.error("rules can't be checked or put back", error=str(error))
 
     async def _revive(self, live: _Live) -> None:
         if asyncio.get_running_loop().time() - live.started_at > RETRY_SECONDS[-1]:

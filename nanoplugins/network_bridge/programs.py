@@ -11,9 +11,10 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.wire import encode_json
+from nanocore.wire import decode_json, encode_json
 from nanoplugins.network_bridge.nft import Expr
 
 TIMEOUT_SECONDS = 10.0
@@ -48,6 +49,12 @@ async def apply_rules(commands: list[Expr]) -> None:
 async def list_rules() -> bytes:
     """Return the node's whole ruleset as JSON."""
     return await _run("nft", "-j", "list", "ruleset")
+
+
+async def list_tables() -> set[tuple[str, str]]:
+    """Return family and name of every table of this node."""
+    listed = decode_json(await _run("nft", "-j", "list", "tables"), dict[str, list[dict[str, Any]]])
+    return {(item["table"]["family"], item["table"]["name"]) for item in listed["nftables"] if "table" in item}
 
 
 async def start_dnsmasq(configuration: Path) -> None:

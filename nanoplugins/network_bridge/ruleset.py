@@ -56,6 +56,12 @@ def tables(
     return commands
 
 
+def expected(names: NetworkNames, network: NetworkSpec) -> set[tuple[str, str]]:
+    """Return family and name of the tables that are there while ``tables`` is in force."""
+    families = ("bridge",) if network.mode is NetworkMode.BRIDGE else ("bridge", "inet")
+    return {(family, names.table) for family in families}
+
+
 def removal(names: NetworkNames) -> list[Expr]:
     """Return what takes the tables away, also where there are none. Older versions had one of family ``ip``."""
     return [command for family in ("ip", "inet", "bridge") for command in Table(family, names.table).removal()]

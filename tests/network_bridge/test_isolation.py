@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from nanocore.testing.network_suite import network_spec, port_spec
+from nanoplugins.network_bridge.config import NetworkBridgeConfig
 from tests.network_bridge import frames
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("namespaces")]
@@ -176,3 +178,33 @@ def test_rules_and_neighbours_go_with_the_port(world: Any) -> None:
     assert EVIL.mac not in world.sh("ip", "neigh").stdout
     assert world.ping(world.good, "198.51.100.1")
     assert not world.ping(world.evil, OTHERS, seconds=1)
+
+
+def test_flushed_rules_are_put_back(world: Any) -> None:
+    """A firewall that is started again flushes everybody's rules."""
+
+    async def work() -> None:
+        driver = world.driver(NetworkBridgeConfig(check_seconds=0.1))
+        await driver.open()
+        before = world.sh("nft", "list", "tables").stdout
+        assert before.count("nano_") == 2
+        world.sh("nft", "flush", "ruleset")
+        async with asyncio.timeout(20):
+            while world.sh("nft", "list", "tables").stdout != before:
+                await asyncio.sleep(0.05)
+        await driver.close()
+
+    world.run(work)
+    assert not caught(world, ILLEGAL["another's address"])
+    assert world.ping(world.evil, "198.51.100.1")
+
+
+def test_the_table_of_an_older_version_is_taken_away(world: Any) -> None:
+    name = world.bridge.replace("nb", "nano_")
+    world.sh(
+        "nft", f"add table ip {name}; add chain ip {name} f {{ type filter hook forward priority 0; policy drop; }}"
+    )
+    assert not world.ping(world.evil, OTHERS, seconds=1)
+    world.serve(EVIL, network=NETWORK)
+    assert f"table ip {name}" not in world.sh("nft", "list", "tables").stdout
+    assert world.ping(world.evil, OTHERS)
