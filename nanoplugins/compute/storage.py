@@ -60,8 +60,8 @@ class Storage:
         self._parts = VolumeParts(context, board, self.board)
         self._pools = StoragePools(self._parts)
         self._disks = Disks(context, board)
-        self._snapshots = Snapshots(context, board, self.board)
-        self._schedules = Schedules(context, board, self.board, self._snapshots)
+        self.snapshots = Snapshots(context, board, self.board)
+        self._schedules = Schedules(context, board, self.board, self.snapshots)
         self._ticks = 0
         self._asking: set[NodeId] = set()
         self.board.on_new = self._measure_soon
@@ -72,7 +72,7 @@ class Storage:
             *Volumes(self._context, self._board, self.board, self._disks).handlers(),
             *self._disks.handlers(),
             *self._pools.handlers(),
-            *self._snapshots.handlers(),
+            *self.snapshots.handlers(),
             *self._schedules.handlers(),
         ]
 

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from nanocore.capabilities.hypervisor import CellReport, Inventory, Observed
-from nanocore.ids import ComputePoolId, InstanceId, NetworkId, VolumeId
+from nanocore.capabilities.storage import VolumeInfo
+from nanocore.ids import ComputePoolId, InstanceId, NetworkId, SnapshotId, VolumeId
 from nanocore.model.instance import DesiredState, DiskRecord, InstanceRecord, NicRecord, ObservedState
+from nanocore.wire import structs
 from nanoplugins.compute.reconcile import plan
 from nanoplugins.compute.records import Tombstone
 
@@ -104,3 +106,27 @@ def test_autostart_starts_what_was_found_off() -> None:
 def test_an_unfinished_creation_is_not_judged() -> None:
     found = plan(inventory(guest("a", ObservedState.STOPPED)), [record("a", is_created=False)], [], set())
     assert (found.start, found.settle) == ([], {})
+
+
+def test_a_free_volume_is_no_leftover() -> None:
+    found = plan(inventory(volumes=("v-free", "v-lost")), [], [], set(), {VolumeId("v-free")})
+    assert set(found.findings) == {"v-lost"}
+    assert found.delete_volumes == []
+
+
+def test_a_kept_volume_outlives_the_tombstone_of_its_instance() -> None:
+    seen = inventory(volumes=("v-a",))
+    assert plan(seen, [], [grave("a")], set(), {VolumeId("v-a")}).delete_volumes == []
+    assert plan(seen, [], [grave("a")], set()).delete_volumes == ["v-a"]
+
+
+def test_a_snapshot_that_was_deleted_meanwhile_is_removed_from_the_disks_that_have_it() -> None:
+    gone, other = SnapshotId("s-gone"), SnapshotId("s-other")
+    volumes = [
+        VolumeInfo(id=VolumeId(id), path="", format="qcow2", size_bytes=1, used_bytes=1, snapshots=snapshots)
+        for id, snapshots in (("v-a", [gone, other]), ("v-b", [gone]), ("v-c", [other]))
+    ]
+    seen = structs.replace(inventory(), volume_infos=volumes)
+    tombstone = structs.replace(grave("s-gone"), volumes=[], nics=[], snapshots=[gone])
+    assert plan(seen, [], [tombstone], set()).delete_snapshots == {gone: ["v-a", "v-b"]}
+    assert plan(seen, [], [tombstone], {InstanceId("s-gone")}).delete_snapshots == {}

@@ -133,6 +133,7 @@ def kill_everywhere(kernel: KernelProcess, read_volumes: ReadVolumes, more: str,
             check_agreement(kernel, read_volumes)
         except AssertionError as error:
             raise AssertionError(f"killed at {point}: {error}") from error
+        print(f"whole after {point}", flush=True)
         reset(kernel, more)
         kernel.stop()
     return len(chosen)

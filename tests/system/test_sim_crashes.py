@@ -14,7 +14,7 @@ from tests.system import storage_crashes
 from tests.system.acts import upload
 from tests.system.crashes import WORKFLOWS, Work, kill_everywhere
 
-pytestmark = [pytest.mark.full, pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.process, pytest.mark.timeout(3600)]
 
 
 def read_cell(kernel: KernelProcess) -> dict[str, set[str]]:
