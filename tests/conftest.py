@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pycdlib
 import pytest
 
 from nanocore.testing.kernel_process import KernelProcess, wait_until
@@ -46,6 +48,19 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty disk image that passes inspection."""
     file = tmp_path_factory.mktemp("image") / "small.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(file), "16M"], check=True)
+    return file
+
+
+@pytest.fixture(scope="session")
+def small_iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A media image with one file, which passes inspection."""
+    file = tmp_path_factory.mktemp("media") / "tools.iso"
+    made = pycdlib.PyCdlib()
+    made.new(vol_ident="TOOLS", joliet=3)
+    text = b"hello from a drive\n"
+    made.add_fp(io.BytesIO(text), len(text), "/HELLO.TXT;1", joliet_path="/hello.txt")
+    made.write(str(file))
+    made.close()
     return file
 
 

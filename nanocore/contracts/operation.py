@@ -74,6 +74,13 @@ class StepContext(Protocol):
         """Tell how far this step is; cheap, not durable."""
         ...
 
+    def add_child(self, id: OperationId) -> None:
+        """Show an operation that this step began as one of ``Operation.children``; again is fine.
+
+        Durable with the step's outcome: a step that is repeated after a crash adds its children again.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

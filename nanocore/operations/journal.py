@@ -76,6 +76,7 @@ class OperationRecord(Struct, frozen=True, kw_only=True):
     result: dict[str, Any] | None = None
     resources: list[ResourceRef]
     requested_by: str = ""
+    children: tuple[OperationId, ...] = ()
     idempotency_key: str | None = None
     """Kind, requester and the client's key."""
     created_at: datetime
@@ -217,6 +218,7 @@ def view(record: OperationRecord, total: int, progress: Progress | None = None) 
         created_at=record.created_at,
         started_at=record.started_at,
         ended_at=record.ended_at,
+        children=list(record.children),
     )
 
 

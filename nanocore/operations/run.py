@@ -103,6 +103,13 @@ class Context:
             self._run.progress = Progress(step=step.name, done=done, total=total, unit=unit)
             self._on_progress(self._run)
 
+    def add_child(self, id: OperationId) -> None:
+        """Show an operation that this step began; after the step's end it is ignored."""
+        run = self._run
+        if run.step is not None and self.key.endswith(f"/{run.step.name}") and id not in run.record.children:
+            run.record = structs.replace(run.record, children=(*run.record.children, id))
+            self._on_progress(run)
+
 
 def storable_outcome(outcome: Any) -> Any:  # noqa: ANN401  JSON
     """Return ``outcome`` as it will be after a restart; raise ``internal`` if it can't be journalled."""

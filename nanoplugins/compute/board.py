@@ -12,7 +12,7 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Put, StateStore
 from nanocore.contracts.table import Table
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId, SecurityPolicyId
+from nanocore.ids import ImageId, InstanceId, NetworkId, NodeId, OperationId, SecurityPolicyId, TemplateId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord
 from nanocore.model.instance import Instance, ObservedState
 from nanocore.model.node import Node
@@ -36,6 +36,7 @@ class Board:
         self.image_names: dict[ImageId, str] = {}
         self.network_names: dict[NetworkId, str] = {}
         self.policy_names: dict[SecurityPolicyId, str] = {}
+        self.template_names: dict[TemplateId, str] = {}
         self._observed: dict[InstanceId, tuple[ObservedState, datetime, datetime | None]] = {}
         self._by_operation: dict[OperationId, set[InstanceId]] = {}
         self._stale_nodes: set[NodeId] = set()
@@ -92,6 +93,7 @@ class Board:
             images=self.image_names,
             networks=self.network_names,
             policies=self.policy_names,
+            templates=self.template_names,
             operation_id=None if operation is None else operation.id,
             operation_kind=None if operation is None else operation.kind,
             since=since,

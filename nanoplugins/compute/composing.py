@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from dataclasses import dataclass
 from typing import TypeVar
 
 from nanocore.capabilities.compute import InstanceValues, NewCloudInit, NewDisk, NewNic
@@ -21,7 +22,6 @@ from nanocore.ids import (
     NodeId,
     SecurityPolicyId,
     StoragePoolId,
-    TemplateId,
     VolumeId,
     new_id,
     parse_id,
@@ -46,6 +46,7 @@ from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
 from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
 from nanoplugins.compute.storage_records import VOLUMES, choose_pool, disk_of, get_volume
+from nanoplugins.compute.template_records import TemplateRecord
 
 SECTOR_BYTES = 512
 MULTICAST_BIT = 0x01
@@ -64,6 +65,17 @@ class Composed(Struct, frozen=True, kw_only=True):
     """The cell that was asked for, or where its volumes lie."""
 
 
+@dataclass
+class _Parts:
+    image: SourceImage | None
+    media: list[SourceImage | None]
+    data: list[DiskRecord]
+    nics: list[NicRecord]
+    cloud_init: CloudInit | None
+    volumes: list[VolumeRecord]
+    storage_pool_id: StoragePoolId | None
+
+
 class Composer:
     """Checks everything that can be checked before a cell is chosen."""
 
@@ -72,10 +84,76 @@ class Composer:
         self._board = board
 
     async def compose(
-        self, name: str, values: InstanceValues, call: Call, template_id: TemplateId | None = None
+        self,
+        name: str,
+        values: InstanceValues,
+        call: Call,
+        *,
+        template: TemplateRecord | None = None,
+        prefix: str = "",
     ) -> Composed:
-        """Return the whole record; raise ``invalid_argument`` with every wrong field at once."""
-        errors = FieldErrors()
+        """Return the whole record; raise ``invalid_argument`` with every wrong field, after ``prefix``, at once."""
+        errors = FieldErrors(prefix)
+        said = values.cloud_init
+        if template is not None:
+            values = merge_values(values, template.values)
+        pool_id = values.compute_pool_id or self._default_pool()
+        parts = await self._parts(structs.replace(values, compute_pool_id=pool_id), errors)
+        values = structs.replace(values, storage_pool_id=parts.storage_pool_id)
+        boot = _boot_disk(values, parts.image, errors)
+        errors.check()
+        cloud_init = parts.cloud_init
+        if template is not None and said is None and cloud_init is not None:
+            cloud_init = structs.replace(cloud_init, password_hash=template.password_hash)
+        record = InstanceRecord(
+            id=InstanceId(new_id()),
+            name=name,
+            description=_or(values.description, ""),
+            desired=DesiredState.STOPPED if values.is_started is False else DesiredState.RUNNING,
+            compute_pool_id=pool_id,
+            vcpus=_or(values.vcpus, 1),
+            memory_bytes=_or(values.memory_bytes, 1 * GIB),
+            disks=[boot, *parts.data],
+            nics=parts.nics,
+            image_id=None if parts.image is None else parts.image.id,
+            template_id=None if template is None else template.id,
+            media=_drives(parts.media),
+            firmware=_or(values.firmware, Firmware.BIOS),
+            has_tpm=bool(values.has_tpm),
+            qos=_or(values.qos, Qos()),
+            cloud_init=cloud_init,
+            tags=_or(values.tags, []),
+            autostart=bool(values.autostart),
+            protected=bool(values.protected),
+            owner="" if call.actor is None else call.actor.username,
+            created_at=self._context.clock.now(),
+        )
+        return Composed(
+            record=record,
+            images=[found for found in (parts.image, *parts.media) if found is not None],
+            volumes=parts.volumes,
+            node_id=parts.volumes[0].node_id if parts.volumes else values.node_id,
+        )
+
+    async def check_reusable(self, values: InstanceValues, prefix: str) -> None:
+        """Raise ``invalid_argument`` unless ``values`` can be those of many instances; what is left out comes later."""
+        errors = FieldErrors(prefix)
+        await self._parts(values, errors)
+        self.check_unique(values, errors)
+        errors.check()
+
+    def check_unique(self, values: InstanceValues, errors: FieldErrors) -> None:
+        """Note what only one instance can have."""
+        for index, disk in enumerate(values.disks or []):
+            if disk.volume_id is not None:
+                errors.add(f"disks[{index}].volume_id", "a volume can be a disk of one instance only")
+        for index, nic in enumerate(values.nics or []):
+            if nic.mac is not None:
+                errors.add(f"nics[{index}].mac", "a MAC address can be that of one network card only")
+            if nic.address is not None:
+                errors.add(f"nics[{index}].address", "an address can be that of one network card only")
+
+    async def _parts(self, values: InstanceValues, errors: FieldErrors) -> _Parts:
         memory_bytes = _or(values.memory_bytes, 1 * GIB)
         if memory_bytes % MIB:
             errors.add("memory_bytes", f"must be a multiple of {MIB} (1 MiB), got {memory_bytes}")
@@ -84,10 +162,8 @@ class Composer:
             await errors.catch(get_media_source(self._context, id, f"media_image_ids[{index}]"))
             for index, id in enumerate(values.media_image_ids or [])
         ]
-        pool_id = values.compute_pool_id or self._default_pool()
-        storage_pool_id = self._storage_pool(values.storage_pool_id, pool_id, "storage_pool_id", errors)
-        values = structs.replace(values, storage_pool_id=storage_pool_id, compute_pool_id=pool_id)
-        boot = _boot_disk(values, image, errors)
+        storage_pool_id = self._storage_pool(values.storage_pool_id, values.compute_pool_id, "storage_pool_id", errors)
+        values = structs.replace(values, storage_pool_id=storage_pool_id)
         data = [
             self._data_disk(values, disk, f"disks[{index}]", errors) for index, disk in enumerate(values.disks or [])
         ]
@@ -95,39 +171,7 @@ class Composer:
         cloud_init = compose_cloud_init(values.cloud_init, errors)
         volumes = self._volumes(values, errors)
         await self._check_user_data(cloud_init, errors)
-        errors.check()
-        return Composed(
-            record=InstanceRecord(
-                id=InstanceId(new_id()),
-                name=name,
-                description=_or(values.description, ""),
-                desired=DesiredState.STOPPED if values.is_started is False else DesiredState.RUNNING,
-                compute_pool_id=pool_id,
-                vcpus=_or(values.vcpus, 1),
-                memory_bytes=memory_bytes,
-                disks=[boot, *data],
-                nics=nics,
-                image_id=None if image is None else image.id,
-                template_id=template_id,
-                # One empty drive at least: drives can't be added to a running guest.
-                media=[
-                    MediaRecord(slot=slot, media_image_id=None if found is None else found.id)
-                    for slot, found in enumerate(media or [None])
-                ],
-                firmware=_or(values.firmware, Firmware.BIOS),
-                has_tpm=bool(values.has_tpm),
-                qos=_or(values.qos, Qos()),
-                cloud_init=cloud_init,
-                tags=_or(values.tags, []),
-                autostart=bool(values.autostart),
-                protected=bool(values.protected),
-                owner="" if call.actor is None else call.actor.username,
-                created_at=self._context.clock.now(),
-            ),
-            images=[found for found in (image, *media) if found is not None],
-            volumes=volumes,
-            node_id=volumes[0].node_id if volumes else values.node_id,
-        )
+        return _Parts(image, media, data, nics, cloud_init, volumes, storage_pool_id)
 
     async def _image(self, id: ImageId | None, errors: FieldErrors) -> SourceImage | None:
         if id is None:
@@ -315,6 +359,14 @@ def _boot_disk(values: InstanceValues, image: SourceImage | None, errors: FieldE
         is_boot=True,
         image_id=None if image is None else image.id,
     )
+
+
+def _drives(media: list[SourceImage | None]) -> list[MediaRecord]:
+    """Return the CD drives; an empty one at least, as drives can't be added to a running guest."""
+    return [
+        MediaRecord(slot=slot, media_image_id=None if found is None else found.id)
+        for slot, found in enumerate(media or [None])
+    ]
 
 
 def _is_public_key(text: str) -> bool:

@@ -32,6 +32,7 @@ from nanoplugins.compute.sources import SourceImage
 from nanoplugins.compute.storage_records import VOLUMES, claim_volume
 from nanoplugins.compute.volume_workflows import volume_resource
 
+CREATE = "instance.create"
 VOLUMES_SECONDS = 600
 
 
@@ -50,7 +51,7 @@ class CreateInput(Struct, frozen=True, kw_only=True):
 class CreateWorkflow:
     """Record and place, addresses, images, ports, volumes, guest, start."""
 
-    kind = "instance.create"
+    kind = CREATE
     input = CreateInput
 
     def __init__(self, context: PluginContext, board: Board, placing: Placing) -> None:

@@ -17,6 +17,8 @@ from nanoplugins.compute.records import INSTANCES, change_instance, forget_insta
 from nanoplugins.compute.storage_commands import StorageCommands
 from nanoplugins.compute.storage_records import forget_snapshots, release_kept, snapshots_of
 
+DELETE = "instance.delete"
+
 
 class DeleteInput(Struct, frozen=True, kw_only=True):
     """The record as it was when deletion was asked for: what has to go."""
@@ -27,7 +29,7 @@ class DeleteInput(Struct, frozen=True, kw_only=True):
 class DeleteWorkflow:
     """Guest, volumes, ports, addresses, record."""
 
-    kind = "instance.delete"
+    kind = DELETE
     input = DeleteInput
 
     def __init__(self, context: PluginContext, board: Board) -> None:

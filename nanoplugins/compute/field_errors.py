@@ -11,14 +11,18 @@ T = TypeVar("T")
 
 
 class FieldErrors:
-    """Collects; ``check`` raises what there is, in the shape that the REST API's own checks have."""
+    """Collects, with ``prefix`` before every field.
 
-    def __init__(self) -> None:
+    ``check`` raises what there is, in the shape that the REST API's own checks have.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self._errors: dict[str, list[str]] = {}
 
     def add(self, field: str, text: str) -> None:
         """Note that ``field`` is wrong, with a sentence that starts after its name."""
-        self._errors.setdefault(field, []).append(text)
+        self._errors.setdefault(self._prefix + field, []).append(text)
 
     async def catch(self, work: Awaitable[T]) -> T | None:
         """Return what ``work`` returns, or note its ``invalid_argument`` under the field that it names."""

@@ -12,7 +12,7 @@ from nanocore.capabilities.compute import (
     UpdateInstance,
 )
 from nanocore.capabilities.placement import Decision
-from nanocore.contracts.authorizer import ResourceRef
+from nanocore.contracts.authorizer import Principal, ResourceRef
 from nanocore.contracts.handler import Call, Handler, Reply
 from nanocore.contracts.listing import PageInfo
 from nanocore.contracts.operation import Operation
@@ -27,8 +27,8 @@ from nanocore.model.instance import (
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.composing import Composer, compose_cloud_init, values_of
-from nanoplugins.compute.create import CreateInput, name_taken
-from nanoplugins.compute.delete import DeleteInput
+from nanoplugins.compute.create import CREATE, CreateInput, name_taken
+from nanoplugins.compute.delete import DELETE, DeleteInput
 from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.live_changes import LiveChanges
 from nanoplugins.compute.permits import check_permitted
@@ -41,9 +41,9 @@ from nanoplugins.compute.records import (
     NameRecord,
     get_instance,
 )
+from nanoplugins.compute.templates import Templates
 
 APPEAR_SECONDS = 2.0
-CREATE = "instance.create"
 EDITABLE = (
     "name",
     "description",
@@ -60,10 +60,11 @@ EDITABLE = (
 class Instances:
     """Handlers of ``compute.*_instance``."""
 
-    def __init__(self, context: PluginContext, board: Board, placing: Placing) -> None:
+    def __init__(self, context: PluginContext, board: Board, placing: Placing, templates: Templates) -> None:
         self._context = context
         self._board = board
         self._placing = placing
+        self._templates = templates
         self._composer = Composer(context, board)
         self._live = LiveChanges(context, board)
 
@@ -98,7 +99,8 @@ class Instances:
         )
         if repeated is not None:
             return repeated
-        composed = await self._composer.compose(message.name, values_of(message), call)
+        template = None if message.template_id is None else self._templates.get(message.template_id)
+        composed = await self._composer.compose(message.name, values_of(message), call, template=template)
         if self._board.store.get(INSTANCE_NAMES, message.name) is not None:
             raise name_taken(message.name)
         self._placing.decide(composed.record, composed.node_id)
@@ -164,17 +166,30 @@ class Instances:
             )
 
     async def _delete(self, message: DeleteInstance, call: Call) -> Operation:
+        return await self.delete(message, call.actor)
+
+    async def delete(self, message: DeleteInstance, actor: Principal | None) -> Operation:
+        """Begin to delete an instance; also for a batch."""
+        repeated = self._context.operations.find_repeated(
+            DELETE, requested_by=actor, idempotency_key=message.idempotency_key
+        )
+        if repeated is not None:
+            return repeated
         record, _ = check_permitted(self._context, self._board, InstanceAction.DELETE, message.id)
         operation = await self._context.operations.run(
-            "instance.delete",
+            DELETE,
             DeleteInput(record=record),
-            requested_by=call.actor,
+            requested_by=actor,
             idempotency_key=message.idempotency_key,
         )
         self._board.refresh_instance(message.id)
         return operation
 
     async def _act(self, message: ActOnInstance, call: Call) -> Operation:
+        return await self.act(message, call.actor)
+
+    async def act(self, message: ActOnInstance, actor: Principal | None) -> Operation:
+        """Begin a power action; also for a batch."""
         if message.action not in [action.value for action in POWER_ACTIONS]:
             possible = ", ".join(action.value for action in POWER_ACTIONS)
             raise NanoError(
@@ -183,6 +198,11 @@ class Instances:
                 field="action",
             )
         action = InstanceAction(message.action)
+        repeated = self._context.operations.find_repeated(
+            power_kind(action), requested_by=actor, idempotency_key=message.idempotency_key
+        )
+        if repeated is not None:
+            return repeated
         record, _ = check_permitted(self._context, self._board, action, message.id)
         operation = await self._context.operations.run(
             power_kind(action),
@@ -193,7 +213,7 @@ class Instances:
                 previous=record.desired,
                 name=record.name,
             ),
-            requested_by=call.actor,
+            requested_by=actor,
             idempotency_key=message.idempotency_key,
         )
         self._board.refresh_instance(message.id)

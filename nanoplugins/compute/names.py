@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nanocore.capabilities.images import GetDiskImage, ListDiskImages
+from nanocore.capabilities.images import GetDiskImage, GetMediaImage, ListDiskImages, ListMediaImages
 from nanocore.capabilities.network import GetNetwork, ListNetworks
 from nanocore.capabilities.network_api import GetSecurityPolicy, ListSecurityPolicies
 from nanocore.contracts.listing import ResourceChanged
@@ -42,6 +42,11 @@ class Names:
             "disk-images": _Noun(
                 lambda cursor: ListDiskImages(limit=PAGE, cursor=cursor),
                 lambda key: GetDiskImage(id=key),
+                board.image_names,
+            ),
+            "media-images": _Noun(
+                lambda cursor: ListMediaImages(limit=PAGE, cursor=cursor),
+                lambda key: GetMediaImage(id=key),
                 board.image_names,
             ),
             "networks": _Noun(

@@ -16,7 +16,8 @@ from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.contracts.state_store import Collection
 from nanocore.hookspecs import hookimpl
-from nanoplugins.compute import storage_records
+from nanoplugins.compute import storage_records, template_records
+from nanoplugins.compute.batches import Batches
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.clone import Clones
 from nanoplugins.compute.config import ComputeConfig
@@ -36,6 +37,7 @@ from nanoplugins.compute.routes import all_routes
 from nanoplugins.compute.service import ComputeService
 from nanoplugins.compute.storage import Storage
 from nanoplugins.compute.storage_routes import storage_routes
+from nanoplugins.compute.templates import Templates, template_routes
 
 HOUR_SECONDS = 3600.0
 
@@ -47,6 +49,9 @@ class _Parts:
     pools: ComputePools
     service: ComputeService
     storage: Storage
+    templates: Templates
+    instances: Instances
+    batches: Batches
 
 
 class Plugin:
@@ -69,7 +74,7 @@ class Plugin:
     @hookimpl
     def nano_collections(self) -> list[Collection[Any]]:
         """Return our record collections."""
-        return [*ALL, *storage_records.ALL]
+        return [*ALL, *storage_records.ALL, *template_records.ALL]
 
     @hookimpl
     def nano_services(self, context: PluginContext) -> list[Service]:
@@ -83,7 +88,9 @@ class Plugin:
             return []
         parts = self._parts(context)
         handlers = [
-            *Instances(context, parts.board, parts.placing).handlers(),
+            *parts.instances.handlers(),
+            *parts.templates.handlers(),
+            *parts.batches.handlers(),
             *Nics(context, parts.board).handlers(),
             *Media(context, parts.board).handlers(),
             *Rebuilds(context, parts.board).handlers(),
@@ -114,6 +121,7 @@ class Plugin:
             *Media(context, parts.board).workflows(),
             *Rebuilds(context, parts.board).workflows(),
             *Clones(context, parts.board, parts.placing).workflows(),
+            *parts.batches.workflows(),
             *parts.storage.workflows(),
         ]
 
@@ -132,7 +140,7 @@ class Plugin:
     @hookimpl
     def nano_rest_routes(self) -> list[Route]:
         """Return the public API."""
-        return [*all_routes(), *storage_routes()]
+        return [*all_routes(), *template_routes(), *storage_routes()]
 
     @hookimpl
     async def nano_peer_joined(self, peer: NodeInfo) -> None:
@@ -150,10 +158,14 @@ class Plugin:
         if self._made is None:
             publish = _publisher(context)
             board = Board(context, publish)
+            placing = Placing(context, board)
+            templates = Templates(context, board, publish)
             pools = ComputePools(context, board)
             storage = Storage(context, board, publish)
-            service = ComputeService(context, board, pools, storage)
-            self._made = _Parts(board, Placing(context, board), pools, service, storage)
+            service = ComputeService(context, board, pools, storage, templates)
+            instances = Instances(context, board, placing, templates)
+            batches = Batches(context, board, placing, templates, instances)
+            self._made = _Parts(board, placing, pools, service, storage, templates, instances, batches)
         return self._made
 
 

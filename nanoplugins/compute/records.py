@@ -48,7 +48,11 @@ class Tombstone(Struct, frozen=True, kw_only=True):
 INSTANCES: Collection[InstanceRecord] = Collection(
     "instances",
     InstanceRecord,
-    (("node", lambda record: record.node_id), ("compute_pool", lambda record: record.compute_pool_id)),
+    (
+        ("node", lambda record: record.node_id),
+        ("compute_pool", lambda record: record.compute_pool_id),
+        ("template", lambda record: record.template_id),
+    ),
 )
 INSTANCE_NAMES: Collection[NameRecord] = Collection("instance_names", NameRecord)
 COMPUTE_POOLS: Collection[ComputePoolRecord] = Collection("compute_pools", ComputePoolRecord)

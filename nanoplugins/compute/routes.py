@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nanocore.capabilities import compute
+from nanocore.capabilities.batches import CreateInstanceBatch
 from nanocore.capabilities.rest import Route
 from nanocore.model.compute_pool import ComputePool
 from nanocore.model.instance import Instance, InstanceAction
@@ -37,6 +38,13 @@ def _instance_routes() -> list[Route]:
         Route("GET", "/instances/{id}", compute.GetInstance, "Get an instance", item=Instance),
         Route("PATCH", "/instances/{id}", compute.UpdateInstance, "Change an instance", {"vcpus": 4}, item=Instance),
         Route("DELETE", "/instances/{id}", compute.DeleteInstance, "Delete an instance with its disks"),
+        Route(
+            "POST",
+            "/instance-batches",
+            CreateInstanceBatch,
+            "Make many instances, or do one thing to many",
+            {"create": {"name_pattern": "web-{n:02}", "count": 3, "image_id": _ID, "memory_bytes": 1073741824}},
+        ),
         Route("GET", "/instances/{id}/placement", compute.GetPlacement, "Say why an instance is where it is"),
         *(
             Route(

@@ -28,6 +28,7 @@ from nanoplugins.compute.power import PowerInput, power_kind
 from nanoplugins.compute.reconcile import Plan, plan
 from nanoplugins.compute.records import INSTANCES, TOMBSTONES, change_instance, get_instance
 from nanoplugins.compute.storage import Storage
+from nanoplugins.compute.templates import Templates
 
 INVENTORY_RETRY_SECONDS = 2.0
 AUTOSTART_SECONDS = 30.0
@@ -40,11 +41,14 @@ class ComputeService:
     name = "compute"
     after: tuple[str, ...] = ("images", "network")
 
-    def __init__(self, context: PluginContext, board: Board, pools: ComputePools, storage: Storage) -> None:
+    def __init__(
+        self, context: PluginContext, board: Board, pools: ComputePools, storage: Storage, templates: Templates
+    ) -> None:
         self._context = context
         self._board = board
         self._pools = pools
         self._storage = storage
+        self._templates = templates
         self._cell = CellCommands(context, board.cells)
         self._names = Names(context, board)
         self._asking: dict[NodeId, asyncio.Task[None]] = {}
@@ -57,6 +61,7 @@ class ComputeService:
         await self._pools.create_first()
         await self._storage.start()
         await self._names.load()
+        self._templates.start()
         self._board.load()
         self._storage.load()
         self._is_started = True
@@ -71,6 +76,7 @@ class ComputeService:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         self._storage.close()
+        self._templates.close()
         self._board.close()
 
     def subscriptions(self) -> list[Subscription]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nanocore.capabilities.images import GetDiskImage
+from nanocore.capabilities.images import GetDiskImage, GetMediaImage
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, parse_id
-from nanocore.model.image import DiskImage, ImageState
+from nanocore.model.image import DiskImage, ImageState, MediaImage
 from nanocore.wire import Struct
 
 
@@ -35,7 +35,7 @@ async def get_media_source(context: PluginContext, id: ImageId, field: str) -> S
     """Return a media image that can be inserted; raise as ``get_disk_source``."""
     parse_id(id, field=field)
     try:
-        image = await context.call(GetDiskImage(id=id))
+        image = await context.call(GetMediaImage(id=id))
     except NanoError as error:
         raise _unknown(error, "media image", id, field) from error
     return _usable(image, "media image", field)
@@ -47,7 +47,7 @@ def _unknown(error: NanoError, what: str, id: ImageId, field: str) -> NanoError:
     return NanoError(ErrorCode.INVALID_ARGUMENT, f"there is no {what} with id {id[:80]}", field=field)
 
 
-def _usable(image: DiskImage, what: str, field: str) -> SourceImage:
+def _usable(image: DiskImage | MediaImage, what: str, field: str) -> SourceImage:
     if image.state is not ImageState.READY:
         text = f"{what} {image.name} is {image.state.value}; wait until it is ready"
         raise NanoError(ErrorCode.WRONG_STATE, text, field=field)
@@ -56,6 +56,6 @@ def _usable(image: DiskImage, what: str, field: str) -> SourceImage:
         name=image.name,
         format=image.format,
         size_bytes=image.size_bytes,
-        virtual_size_bytes=image.virtual_size_bytes,
+        virtual_size_bytes=image.virtual_size_bytes if isinstance(image, DiskImage) else 0,
         sha256=image.sha256 or "",
     )

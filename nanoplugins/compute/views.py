@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nanocore.capabilities.hypervisor import Observed
-from nanocore.ids import ImageId, NetworkId, OperationId, SecurityPolicyId
+from nanocore.ids import ImageId, NetworkId, OperationId, SecurityPolicyId, TemplateId
 from nanocore.model.compute_pool import ComputePool, ComputePoolRecord, Usage
 from nanocore.model.instance import (
     TRANSITIONS,
@@ -46,6 +46,7 @@ class InstanceFacts:
     images: dict[ImageId, str]
     networks: dict[NetworkId, str]
     policies: dict[SecurityPolicyId, str]
+    templates: dict[TemplateId, str]
     operation_id: OperationId | None
     operation_kind: str | None
     since: datetime
@@ -123,6 +124,7 @@ def instance_view(record: InstanceRecord, facts: InstanceFacts) -> Instance:
         image=None
         if record.image_id is None
         else ImageRef(id=record.image_id, name=facts.images.get(record.image_id, "")),
+        template=None if record.template_id is None else facts.templates.get(record.template_id),
         media=[_media_view(drive, facts) for drive in record.media],
         changes_at_next_start=changes_at_next_start(record, guest),
         firmware=record.firmware,

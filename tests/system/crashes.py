@@ -17,7 +17,7 @@ ReadCell = Callable[[KernelProcess], dict[str, set[str]]]
 def instance(kernel: KernelProcess) -> dict[str, Any] | None:
     """Return the one instance, once its cell has said what it has."""
     wait_until(lambda: settled(kernel), what="the cell's word")
-    items = kernel.client.get("/instances")["items"]
+    items = kernel.client.get("/instances", name="web-1")["items"]
     return items[0] if items else None
 
 
@@ -37,8 +37,8 @@ def act(action: str) -> Work:
 
 
 def delete(kernel: KernelProcess) -> None:
-    found = instance(kernel)
-    if found is not None:
+    instance(kernel)
+    for found in list(kernel.client.items("/instances")):
         kernel.client.wait(kernel.client.request("DELETE", f"/instances/{found['id']}"), timeout_seconds=30)
 
 
@@ -51,7 +51,7 @@ def check_agreement(kernel: KernelProcess, read_cell: ReadCell) -> None:
     operations = list(kernel.client.items("/operations"))
     assert {operation["state"] for operation in operations} <= {"succeeded", "failed", "cancelled"}
     items = list(kernel.client.items("/instances"))
-    assert all(item["state"]["observed"] in ("running", "stopped") for item in items), items
+    assert all(item["state"]["observed"] in ("running", "stopped", "suspended") for item in items), items
     inventory = read_cell(kernel)
     assert inventory["guests"] == {item["id"] for item in items}
     assert inventory["ports"] == {nic["id"] for item in items for nic in item["nics"]}
@@ -68,13 +68,64 @@ def settled(kernel: KernelProcess) -> bool:
     return states <= {"succeeded", "failed", "cancelled"} and not busy and not unknown
 
 
+def call(method: str, tail: Callable[[KernelProcess, dict[str, Any]], str], body: dict[str, Any] | None = None) -> Work:
+    """Return the work of one request about the instance, below whose path ``tail`` leads."""
+
+    def work(kernel: KernelProcess) -> None:
+        found = instance(kernel)
+        assert found is not None
+        path = f"/instances/{found['id']}{tail(kernel, found)}"
+        kernel.client.wait(kernel.client.request(method, path, json=body), timeout_seconds=60)
+
+    return work
+
+
+def at(tail: str) -> Callable[[KernelProcess, dict[str, Any]], str]:
+    return lambda _kernel, _found: tail
+
+
+def last_nic(_kernel: KernelProcess, found: dict[str, Any]) -> str:
+    return f"/nics/{found['nics'][-1]['id']}"
+
+
+def insert(kernel: KernelProcess) -> None:
+    """Insert the one media image into the first drive."""
+    media = kernel.client.get("/media-images")["items"][0]["id"]
+    call("PUT", at("/media/0"), {"media_image_id": media})(kernel)
+
+
+def several(*works: Work) -> Work:
+    def work(kernel: KernelProcess) -> None:
+        for each in works:
+            each(kernel)
+
+    return work
+
+
+ADD_NIC = call("POST", at("/nics"), {})
+MAKE_OFF = several(make, act("power_off"))
+CLONE = call("POST", at("/actions/clone"), {"name": "web-2"})
+
 WORKFLOWS: list[tuple[str, Work, Work]] = [
     ("create", no_work, make),
     ("stop", make, act("power_off")),
-    ("start", lambda kernel: (make(kernel), act("power_off")(kernel)), act("start")),
+    ("start", MAKE_OFF, act("start")),
     ("delete", make, delete),
 ]
 """Name, what comes before, and what is killed."""
+CHANGES: list[tuple[str, Work, Work]] = [
+    ("suspend", make, act("suspend")),
+    ("restore", several(make, act("suspend")), act("restore")),
+    ("add_nic", make, ADD_NIC),
+    ("remove_nic", several(make, ADD_NIC), call("DELETE", last_nic)),
+    ("update_nic", make, call("PATCH", last_nic, {"security_policy_id": None})),
+    ("insert_media", make, insert),
+    ("eject_media", several(make, insert), call("DELETE", at("/media/0"))),
+    ("rebuild", MAKE_OFF, call("POST", at("/actions/rebuild"), {})),
+    ("clone_stopped", MAKE_OFF, CLONE),
+    ("clone_running", make, CLONE),
+]
+"""The same for what changes an instance, or makes another one from it."""
 
 
 def kill_everywhere(kernel: KernelProcess, read_cell: ReadCell, before: Work, work: Work) -> int:

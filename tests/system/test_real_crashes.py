@@ -14,7 +14,7 @@ from nanocore.testing.libvirtd import PrivateLibvirtd
 from nanocore.testing.tiny_guest import write_disk
 from tests.system import real, storage_crashes
 from tests.system.acts import remove_instances, upload
-from tests.system.crashes import WORKFLOWS, ReadCell, Work, kill_everywhere
+from tests.system.crashes import CHANGES, WORKFLOWS, ReadCell, Work, kill_everywhere
 
 pytestmark = [
     pytest.mark.system,
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
+def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd, small_iso: Path) -> Iterator[KernelProcess]:
     """A node on real drivers with the tiny guest's image, stopped; what is left is removed at the end."""
     disk = tmp_path / "tiny.raw"
     write_disk(disk)
@@ -33,6 +33,7 @@ def stopped_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[Kernel
         process.start()
         process.wait_ready()
         upload(process, disk, "tiny")
+        process.client.upload_image("/media-images", small_iso, {"name": "tools"})
         process.stop()
         yield process
     finally:
@@ -83,3 +84,12 @@ def test_killed_while_working_on_storage(stopped_kernel: KernelProcess, every: i
     more.mkdir()
     count = storage_crashes.kill_everywhere(stopped_kernel, read_volumes, str(more), every=every)
     print(f"storage, real: killed at {count} fail points, 0 lost, 0 doubled, 0 left, 0 stuck operations")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "before", "work"), CHANGES)
+def test_killed_at_every_point_of_a_change(
+    stopped_kernel: KernelProcess, read_cell: ReadCell, name: str, before: Work, work: Work
+) -> None:
+    count = kill_everywhere(stopped_kernel, read_cell, before, work)
+    print(f"{name}, real: killed at {count} fail points, 0 orphans, 0 stuck operations")

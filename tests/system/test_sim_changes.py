@@ -177,5 +177,5 @@ def test_media_go_in_and_out_while_it_runs(kernel: KernelProcess, small_image: P
 
 
 @pytest.fixture
-def small_media(kernel: KernelProcess, small_image: Path) -> str:
-    return upload(kernel, small_image, "media")
+def small_media(kernel: KernelProcess, small_iso: Path) -> str:
+    return str(kernel.client.upload_image("/media-images", small_iso, {"name": "tools"})["id"])

@@ -12,7 +12,7 @@ import pytest
 from nanocore.testing.kernel_process import KernelProcess
 from tests.system import storage_crashes
 from tests.system.acts import upload
-from tests.system.crashes import WORKFLOWS, Work, kill_everywhere
+from tests.system.crashes import CHANGES, WORKFLOWS, Work, kill_everywhere
 
 pytestmark = [pytest.mark.full, pytest.mark.process, pytest.mark.timeout(3600)]
 
@@ -32,12 +32,13 @@ def read_cell(kernel: KernelProcess) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def stopped_kernel(tmp_path: Path, small_image: Path) -> Iterator[KernelProcess]:
+def stopped_kernel(tmp_path: Path, small_image: Path, small_iso: Path) -> Iterator[KernelProcess]:
     """A node with one image, stopped."""
     process = KernelProcess(tmp_path)
     process.start()
     process.wait_ready()
     upload(process, small_image)
+    process.client.upload_image("/media-images", small_iso, {"name": "tools"})
     process.stop()
     try:
         yield process
@@ -45,7 +46,7 @@ def stopped_kernel(tmp_path: Path, small_image: Path) -> Iterator[KernelProcess]
         process.stop()
 
 
-@pytest.mark.parametrize(("name", "before", "work"), WORKFLOWS)
+@pytest.mark.parametrize(("name", "before", "work"), [*WORKFLOWS, *CHANGES])
 def test_killed_at_every_point(stopped_kernel: KernelProcess, name: str, before: Work, work: Work) -> None:
     count = kill_everywhere(stopped_kernel, read_cell, before, work)
     print(f"{name}, simulated: killed at {count} fail points, 0 orphans, 0 stuck operations")
