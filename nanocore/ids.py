@@ -33,6 +33,10 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A host name label (RFC 1123): node and instance names end up as host names and in DNS."""
 
+LABEL_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+"""A name in any language: no control characters, line ends or marks that turn the direction of text round, which
+would let a name forge the line in which it is shown."""
+
 
 def new_id() -> str:
     """Return a new random id."""

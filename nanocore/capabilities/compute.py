@@ -10,6 +10,7 @@ from nanocore.contracts.health import PluginHealth
 from nanocore.contracts.listing import ListQuery, PageInfo
 from nanocore.contracts.operation import Operation
 from nanocore.ids import (
+    LABEL_PATTERN,
     AddressPoolId,
     ComputePoolId,
     ImageId,
@@ -32,7 +33,9 @@ MAX_MEDIA = 4
 """What QEMU's machine types surely have the slots for."""
 
 Description = Annotated[str, Meta(description="Free text", max_length=2000)]
-Tags = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(description="Labels", max_length=50)]
+Tags = Annotated[
+    list[Annotated[str, Meta(max_length=100, pattern=LABEL_PATTERN)]], Meta(description="Labels", max_length=50)
+]
 
 
 Overcommit = Annotated[

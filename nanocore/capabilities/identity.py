@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+from nanocore.ids import LABEL_PATTERN
 from nanocore.model.account import Token, User
 from nanocore.wire import PUBLIC, Command, Meta, Query, Result
 
@@ -67,7 +68,7 @@ class CreateToken(Command[Token], frozen=True, kw_only=True):
     op: ClassVar[str] = "identity.create_token"
     permission: ClassVar[str | None] = "token.own"
 
-    name: Annotated[str, Meta(description="What it is for", min_length=1, max_length=200)]
+    name: Annotated[str, Meta(description="What it is for", min_length=1, max_length=200, pattern=LABEL_PATTERN)]
     expires_in_seconds: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="Life in seconds; default: no end")
     ] = None

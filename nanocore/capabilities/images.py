@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from nanocore.contracts.listing import ListQuery, PageInfo
 from nanocore.contracts.operation import Operation
-from nanocore.ids import ImageId, InstanceId, StepKey
+from nanocore.ids import LABEL_PATTERN, ImageId, InstanceId, StepKey
 from nanocore.model.image import DiskImage, MediaImage
 from nanocore.wire import Command, Meta, Query, Result, field
 
@@ -16,10 +16,13 @@ ImageName = Annotated[
         description="Name; images of one kind with the same name are versions of each other",
         min_length=1,
         max_length=200,
+        pattern=LABEL_PATTERN,
     ),
 ]
 Description = Annotated[str, Meta(description="Free text", max_length=2000)]
-Tags = Annotated[list[str], Meta(description="Labels", max_length=50)]
+Tags = Annotated[
+    list[Annotated[str, Meta(max_length=100, pattern=LABEL_PATTERN)]], Meta(description="Labels", max_length=50)
+]
 UploadBytes = Annotated[int, Meta(description="Length of the upload in bytes; it follows at `upload_path`", gt=0)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 SHA256_TEXT = "Digest (SHA-256, hexadecimal) that the file must have as it comes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from nanocore.cli.output import Column, field, print_item, print_items
 from nanocore.cli.session import Session
 from nanocore.errors import ErrorCode, NanoError
 
+BACK_SECONDS = 60.0
+POLL_SECONDS = 0.25
 ACTIONS = {
     "enable": "Let a cell get new instances.",
     "disable": "Let a cell get no new instances.",
@@ -42,9 +45,29 @@ def _node_action(verb: str, text: str) -> click.Command:
     @click.pass_obj
     def act(session: Session, reference: str) -> None:
         id = resolve(session, NOUNS["node"], reference)
-        print_item(session.client.request("POST", f"/nodes/{id}/actions/{verb}"), session.output)
+        node = session.client.request("POST", f"/nodes/{id}/actions/{verb}")
+        print_item(
+            _wait_until_back(session, node) if verb == "restart" and session.is_waiting else node, session.output
+        )
 
     return act
+
+
+def _wait_until_back(session: Session, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the node once its kernel is another one; the API is away meanwhile if it is the core's own."""
+    ends = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < ends:
+        time.sleep(POLL_SECONDS)
+        try:
+            now: dict[str, Any] = session.client.get(f"/nodes/{before['id']}")
+        except NanoError as error:
+            if error.code is not ErrorCode.UNAVAILABLE:
+                raise
+            continue
+        if now["state"] == "online" and now["since"] != before["since"]:
+            return now
+    text = f"node {before['name']} is not back after {BACK_SECONDS:g} s; look at its log on its own host"
+    raise NanoError(ErrorCode.DEADLINE_EXCEEDED, text)
 
 
 @click.command("start", help="Say how a stopped kernel is started.")

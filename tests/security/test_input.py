@@ -280,10 +280,22 @@ def test_secrets_are_not_in_the_log(site: Site) -> None:
 
 
 def test_what_a_name_shows_on_a_terminal(site: Site) -> None:
-    """Free texts may hold anything; the command line shows control characters as what they are."""
-    made = site.new_token(name="\x1b]0;owned\x07\x1b[2Jred\u202e")
-    nano = [str(Path(sys.executable).with_name("nano")), "--root", str(site.kernel.root), "token", "list"]
-    shown = subprocess.run(nano, capture_output=True, text=True, timeout=30, check=True).stdout
-    site.kernel.client.request("DELETE", f"/tokens/{made['id']}")
+    """Names hold no control characters; free texts may, and the command line shows them as what they are."""
+    evil = "\x1b]0;owned\x07\x1b[2Jred\u202e"
+    with site.client(site.admin) as client:
+        for path, body in (
+            ("/tokens", {}),
+            ("/disk-images", {"size_bytes": 512}),
+            ("/media-images", {"size_bytes": 512}),
+        ):
+            answer = client.post(path, json={**body, "name": evil})
+            assert answer.status_code == 400, (path, answer.text)
+            assert "name" in answer.json()["errors"]
+    pool = site.kernel.client.get("/compute-pools")["items"][0]
+    site.kernel.client.request("PATCH", f"/compute-pools/{pool['id']}", json={"description": evil})
+    nano = [str(Path(sys.executable).with_name("nano")), "--root", str(site.kernel.root)]
+    command = [*nano, "compute-pool", "get", pool["name"]]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    site.kernel.client.request("PATCH", f"/compute-pools/{pool['id']}", json={"description": ""})
     assert "red" in shown
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
