@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from nanocore.cli.guest import READY_SECONDS, first_boot_options, pop_cloud_init, wait_ready
-from nanocore.cli.hardware import (
-    changed_hardware_options,
-    device_commands,
-    new_hardware_options,
-    pop_changed_hardware,
-    pop_new_hardware,
-)
 from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
 from nanocore.cli.output import print_item
 from nanocore.cli.session import Session
-from nanocore.cli.sizes import Size
 from nanocore.errors import ErrorCode, NanoError
 
+UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 INSTANCE = NOUNS["instance"]
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes with an IEC unit: 512M, 2G, 1.5GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
+        if found is None:
+            self.fail(f"{value!r} is no size; write it like 512M or 2G", param, ctx)
+        return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def group() -> click.Group:
@@ -28,7 +37,7 @@ def group() -> click.Group:
     from nanocore.cli.storage import disk_commands
 
     made = noun_group("instance")
-    for command in (*disk_commands(), *device_commands()):
+    for command in disk_commands():
         made.add_command(command)
     for command in (_create, _update, _explain, *(_action(name, text) for name, text in ACTIONS.items())):
         made.add_command(command)
@@ -43,14 +52,12 @@ ACTIONS = {
     "reset": "Press its reset button.",
     "pause": "Stop its processors.",
     "resume": "Let it go on.",
-    "suspend": "Keep its memory on disk and stop it.",
-    "restore": "Let a suspended one go on where it was.",
 }
 
 
-@click.command("create", help="Make an instance, from a disk image or with a blank disk, and start it.")
+@click.command("create", help="Make an instance from a disk image and start it.")
 @click.argument("name")
-@click.option("--image", help="Disk image, by name or id [default: a blank disk of the size --disk].")
+@click.option("--image", required=True, help="Disk image, by name or id.")
 @click.option("--vcpus", type=int, help="Virtual processors [default: 1].")
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 512M or 2G [default: 1G].")
 @click.option("--disk", "disk_size_bytes", type=Size(), help="Boot disk [default: the image's size].")
@@ -62,10 +69,9 @@ ACTIONS = {
 @click.option("--autostart", is_flag=True, default=None, help="Start it whenever its cell starts.")
 @click.option("--protected", is_flag=True, default=None, help="Refuse to delete it.")
 @click.option("--no-start", is_flag=True, help="Only make it.")
-@new_hardware_options
 @first_boot_options
 @click.pass_obj
-def _create(session: Session, /, name: str, image: str | None, no_start: bool, **options: Any) -> None:  # noqa: ANN401, FBT001
+def _create(session: Session, /, name: str, image: str, no_start: bool, **options: Any) -> None:  # noqa: ANN401, FBT001
     is_awaited = options.pop("wait_ready")
     cloud_init = pop_cloud_init(options)
     references = {
@@ -73,9 +79,7 @@ def _create(session: Session, /, name: str, image: str | None, no_start: bool, *
         "node_id": ("node", "node"),
         "network_id": ("network", "network"),
     }
-    body: dict[str, Any] = {"name": name, **pop_new_hardware(session, options)}
-    if image is not None:
-        body["image_id"] = resolve(session, NOUNS["disk-image"], image)
+    body: dict[str, Any] = {"name": name, "image_id": resolve(session, NOUNS["disk-image"], image)}
     for field, (noun, option) in references.items():
         reference = options.pop(option)
         if reference is not None:
@@ -94,7 +98,7 @@ def _create(session: Session, /, name: str, image: str | None, no_start: bool, *
     print_item(session.client.get(f"/instances/{id}"), session.output)
 
 
-@click.command("update", help="Change it, at once where the guest takes it, else at its next start.")
+@click.command("update", help="Change it; sizes change at the next start.")
 @click.argument("reference")
 @click.option("--name", help="New name.")
 @click.option("--description", help="Free text.")
@@ -102,14 +106,12 @@ def _create(session: Session, /, name: str, image: str | None, no_start: bool, *
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 512M or 2G.")
 @click.option("--autostart/--no-autostart", default=None, help="Start it whenever its cell starts.")
 @click.option("--protected/--not-protected", default=None, help="Refuse to delete it.")
-@changed_hardware_options
 @click.pass_obj
 def _update(session: Session, /, reference: str, **options: Any) -> None:  # noqa: ANN401
-    if all(value is None for value in options.values()):
+    body = {key: value for key, value in options.items() if value is not None}
+    if not body:
         raise NanoError(ErrorCode.INVALID_ARGUMENT, "say what to change; see: nano instance update --help")
     id = resolve(session, INSTANCE, reference)
-    body = pop_changed_hardware(session, id, options)
-    body |= {key: value for key, value in options.items() if value is not None}
     print_item(session.client.request("PATCH", f"/instances/{id}", json=body), session.output)
 
 
