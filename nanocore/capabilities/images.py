@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from nanocore.contracts.listing import ListQuery, PageInfo
 from nanocore.contracts.operation import Operation
-from nanocore.ids import LABEL_PATTERN, ImageId, InstanceId, StepKey
+from nanocore.ids import LABEL_PATTERN, ImageId, InstanceId, NodeId, StepKey
 from nanocore.model.image import DiskImage, MediaImage
 from nanocore.wire import Command, Meta, Query, Result, field
 
@@ -172,6 +172,42 @@ class DeleteMediaImage(Command[None], frozen=True, kw_only=True):
     id: ImageId
 
 
+class KeptImage(Result, frozen=True, kw_only=True):
+    """A cell that keeps an image in its cache although it was asked to let go of it."""
+
+    node_id: NodeId
+    reason: str
+
+
+class Evicted(Result, frozen=True, kw_only=True):
+    """What became of the cached files."""
+
+    evicted_from: list[NodeId] = field(default_factory=list)
+    kept_on: list[KeptImage] = field(default_factory=list)
+
+
+class EvictDiskImage(Command[Evicted], frozen=True, kw_only=True):
+    """Have cells throw away their cached file of an image, where no disk is a clone of it; it can be fetched again."""
+
+    op: ClassVar[str] = "images.evict_disk_image"
+    permission: ClassVar[str | None] = "image.update"
+    timeout_seconds: ClassVar[float] = 30
+
+    id: ImageId
+    node_id: Annotated[NodeId | None, Meta(description="Cell; default: every cell that has it")] = None
+
+
+class EvictMediaImage(Command[Evicted], frozen=True, kw_only=True):
+    """Have cells throw away their cached file of an image, where it is in no drive; it can be fetched again."""
+
+    op: ClassVar[str] = "images.evict_media_image"
+    permission: ClassVar[str | None] = "image.update"
+    timeout_seconds: ClassVar[float] = 30
+
+    id: ImageId
+    node_id: Annotated[NodeId | None, Meta(description="Cell; default: every cell that has it")] = None
+
+
 class UploadState(Result, frozen=True, kw_only=True):
     """How much of an upload has arrived and is safe on disk."""
 
@@ -215,6 +251,21 @@ class EnsureCached(Command[None], frozen=True, kw_only=True):
     format: str
     size_bytes: int
     sha256: str
+
+
+class EvictCached(Command[None], frozen=True, kw_only=True):
+    """Core to cell: remove an image from the cache; absent is fine, ``wrong_state`` while a volume needs it."""
+
+    op: ClassVar[str] = "images.evict_cached"
+    is_idempotent: ClassVar[bool] = True
+
+    id: ImageId
+
+
+class ListNeededImages(Query[list[ImageId]], frozen=True, kw_only=True):
+    """Cell to core: the images that the instances on the asking cell need."""
+
+    op: ClassVar[str] = "images.list_needed_images"
 
 
 class ReadImage(Command[None], frozen=True, kw_only=True):

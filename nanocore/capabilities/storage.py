@@ -38,6 +38,8 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     """The path of the storage pool in which it lies, as in ``StoragePathState.path``."""
     snapshots: list[SnapshotId] = field(default_factory=list)
     """The snapshots inside it, oldest first."""
+    base_path: str | None = None
+    """The cached image that it is a thin clone of and can't do without."""
 
 
 class StoragePath(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from nanocore.cli.session import Session
 def image_group(name: str) -> click.Group:
     """Return the group of ``disk-image`` or ``media-image``."""
     made = noun_group(name)
-    for make in (_upload, _import, _edit, _download):
+    for make in (_upload, _import, _edit, _download, _evict):
         made.add_command(make(name))
     return made
 
@@ -116,6 +116,19 @@ def _download(name: str) -> click.Command:
         click.echo(f"{name} {reference} written to {file}", err=True)
 
     return download
+
+
+def _evict(name: str) -> click.Command:
+    @click.command("evict", help="Have cells throw away their cached file, where nothing needs it.")
+    @click.argument("reference")
+    @click.option("--node", help="Only this cell [default: every cell that has it].")
+    @click.pass_obj
+    def evict(session: Session, reference: str, node: str | None) -> None:
+        body = {} if node is None else {"node_id": resolve(session, NOUNS["node"], node)}
+        path = f"{NOUNS[name].path}/{resolve(session, NOUNS[name], reference)}/actions/evict"
+        print_item(session.client.request("POST", path, json=body), session.output)
+
+    return evict
 
 
 def _progress() -> Callable[[int, int], None] | None:

@@ -273,6 +273,7 @@ class StorageSuite(ABC):
             copy = await driver.copy(made.id, target)
             assert (copy.id, copy.size_bytes, copy.format) == (target, made.size_bytes, made.format)
             assert await driver.copy(made.id, target) == copy
+            assert (made.base_path, copy.base_path) == (str(image.path), None)
             await driver.delete(made.id)
             image.path.unlink(missing_ok=True)
             reader = await driver.read(target)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
-from nanocore.capabilities.images import EnsureCached, ReadImage
-from nanocore.capabilities.storage import CachedImage
+from nanocore.capabilities.images import EnsureCached, EvictCached, ListNeededImages, ReadImage
+from nanocore.capabilities.storage import CachedImage, ListVolumes
 from nanocore.contracts.handler import Call
 from nanocore.contracts.node import NodeRole
 from nanocore.contracts.plugin import PluginContext
@@ -25,6 +26,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 RETRY_SECONDS = 0.5
 BATCH_BYTES = 4 * 1024**2
+GRACE_SECONDS = 600.0
+"""An image used that recently may be wanted by something that is not recorded yet."""
 WRONG_DIGEST = "images.wrong_digest"
 
 
@@ -58,7 +61,9 @@ class CellCache:
             raise NanoError(
                 ErrorCode.INVALID_ARGUMENT, f"image format must be one of {', '.join(FORMATS)}", field="format"
             )
-        if self.find(message.id) is not None:
+        found = self.find(message.id)
+        if found is not None:
+            await _in_thread(lambda: self._folders.touch(message.id, found.format))
             return
         task = self._fetches.get(message.id)
         if task is None:
@@ -80,7 +85,56 @@ class CellCache:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._context.log.warning("image not fetched", image_id=id, error=str(error))
 
+    async def evict_cached(self, message: EvictCached, _call: Call) -> None:
+        """Remove an image that no volume needs."""
+        parse_id(message.id)
+        if message.id in self._fetches:
+            raise NanoError(ErrorCode.BUSY, f"image {message.id} is being fetched", retry_after_seconds=1)
+        user = (await self._bases()).get(message.id)
+        if user is not None:
+            raise NanoError(
+                ErrorCode.WRONG_STATE,
+                f"volume {user} is a thin clone of image {message.id} and needs its file",
+                reason="images.needed",
+            )
+        await _in_thread(lambda: self._folders.evict(message.id))
+
+    async def _bases(self) -> dict[ImageId, str]:
+        """Return the images that volumes here are clones of, each with one such volume."""
+        try:
+            volumes = await self._context.call(ListVolumes(), dst=self._context.node.id)
+        except NanoError as error:
+            if error.code is ErrorCode.UNIMPLEMENTED:
+                return {}  # no volumes without an agent
+            raise
+        return {ImageId(Path(each.base_path).stem): each.id for each in volumes if each.base_path}
+
+    async def _make_room(self, message: EnsureCached) -> None:
+        """Remove what was used least recently until the image fits; what is needed stays, and then it may not fit."""
+        limit = self._config.cache_max_bytes
+        cached = await _in_thread(self._folders.cached_facts)
+        excess = sum(size for _, size, _ in cached) + message.size_bytes - limit if limit else 0
+        shortage = message.size_bytes + self._config.reserve_bytes - await _in_thread(self._folders.free_bytes)
+        excess = max(excess, shortage)
+        if excess <= 0:
+            return
+        try:
+            needed = {*await self._bases(), *await self._context.call(ListNeededImages())}
+        except NanoError as error:
+            # Better a full cache than a guest without its disk.
+            self._context.log.warning("cache not tidied", error=str(error))
+            return
+        fresh = self._context.clock.now().timestamp() - GRACE_SECONDS
+        for used_at, size, old in cached:
+            if excess <= 0:
+                break
+            if old not in needed and used_at < fresh and old not in self._fetches:
+                await _in_thread(lambda old=old: self._folders.evict(old))  # type: ignore[misc]
+                self._context.log.info("cached image evicted", image_id=old, bytes=size)
+                excess -= size
+
     async def _fetch(self, message: EnsureCached) -> None:
+        await self._make_room(message)
         if NodeRole.CORE in self._context.node.roles and await self._link(message):
             return
         await _in_thread(lambda: self._check_room(message))

@@ -26,5 +26,11 @@ class ImagesConfig:
         [],
         "Networks (`10.1.0.0/16`) that images may be imported from although they are private or the platform's own",
     )
+    cache_max_bytes: int = setting(
+        0,
+        "Space that a cell's cache may take; beyond it the images that were used least recently and that nothing "
+        "needs are removed. 0: no limit but the disk's",
+        minimum=0,
+    )
     reserve_bytes: int = setting(256 * 1024**2, "Space that uploads and caches leave free", minimum=0)
     inspection_timeout_seconds: float = setting(120.0, "Longest time that an inspection may take", minimum=1)

@@ -85,6 +85,23 @@ class ImageFolders:
                 found.append((id, suffix))
         return found
 
+    def evict(self, id: ImageId) -> None:
+        """Remove every cached file of an image; a guest that has it open keeps it until it closes it."""
+        for format in FORMATS:
+            self.cached(id, format).unlink(missing_ok=True)
+
+    def touch(self, id: ImageId, format: str) -> None:
+        """Note that an image is used now."""
+        os.utime(self.cached(id, format))
+
+    def cached_facts(self) -> list[tuple[float, int, ImageId]]:
+        """Return when each cached image was used last (seconds since 1970), its bytes and its id; oldest first."""
+        found = []
+        for id, format in self.list_cached():
+            facts = self.cached(id, format).stat()
+            found.append((facts.st_mtime, facts.st_size, id))
+        return sorted(found)
+
     def free_bytes(self) -> int:
         """Return the space that can still be used."""
         facts = os.statvfs(self._state)

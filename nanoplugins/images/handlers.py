@@ -16,11 +16,15 @@ from nanocore.capabilities.images import (
     CreateMediaImage,
     DeleteDiskImage,
     DeleteMediaImage,
+    EvictDiskImage,
+    Evicted,
+    EvictMediaImage,
     GetDiskImage,
     GetMediaImage,
     GetUpload,
     ListDiskImages,
     ListMediaImages,
+    ListNeededImages,
     NewDiskImage,
     NewMediaImage,
     ReadContent,
@@ -38,6 +42,7 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId
 from nanocore.model.image import DiskImage, ImageKind, ImageRecord, ImageState, MediaImage
 from nanocore.wire import encode_json, structs
+from nanoplugins.images.eviction import Eviction
 from nanoplugins.images.library import ANY_STATE, Texts
 from nanoplugins.images.making import Tools
 from nanoplugins.images.records import WORDS
@@ -59,6 +64,7 @@ class ImageHandlers:
         self._intake = tools.intake
         self._requests = Requests(tools)
         self._uses = uses
+        self._eviction = Eviction(tools, uses)
 
     def declare(self) -> Sequence[Handler]:
         """Return the handlers of a core."""
@@ -76,6 +82,9 @@ class ImageHandlers:
             Handler(GetUpload, self.get_upload, resource=self._any_image),
             Handler(AppendUpload, self.append_upload, resource=self._any_image, is_stream=True),
             Handler(ReadContent, self.read_content, resource=self._any_image, is_stream=True),
+            Handler(EvictDiskImage, self.evict_disk_image, resource=_disk_image),
+            Handler(EvictMediaImage, self.evict_media_image, resource=_media_image),
+            Handler(ListNeededImages, self.list_needed_images, allow=CELL_ONLY),
             Handler(ReadImage, self.read_image, allow=CELL_ONLY, is_stream=True),
         ]
 
@@ -152,6 +161,19 @@ class ImageHandlers:
         await self._send(message.id, message.offset_bytes, stream)
         await stream.end()
         await stream.close()
+
+    async def evict_disk_image(self, message: EvictDiskImage, _call: Call) -> Evicted:
+        """Have caches let go of it."""
+        return await self._eviction.evict(ImageKind.DISK, message.id, message.node_id)
+
+    async def evict_media_image(self, message: EvictMediaImage, _call: Call) -> Evicted:
+        """Have caches let go of it."""
+        return await self._eviction.evict(ImageKind.MEDIA, message.id, message.node_id)
+
+    async def list_needed_images(self, _message: ListNeededImages, call: Call) -> list[ImageId]:
+        """Tell a cell what may not leave its cache."""
+        by_node = await self._uses.refresh()
+        return sorted(ImageId(id) for id in by_node.get(call.source.id, set()))
 
     async def note_report(self, event: CellReported, source: NodeInfo) -> None:
         """Learn from a cell's report what it has cached."""

@@ -192,6 +192,10 @@ class ImageLibrary:
             if record is not None:
                 self._show(record)
 
+    def note_evicted(self, node: NodeId, id: ImageId) -> None:
+        """Take in that a cell has let go of an image, before its next report says so."""
+        self.note_cached(node, self._cached.get(node, frozenset()) - {id})
+
     def note_uses(self, uses: dict[str, list[ImageUse]]) -> None:
         """Take in which objects need which image."""
         before, self._uses = self._uses, uses

@@ -8,7 +8,7 @@ from typing import Any
 
 from nanocore import __version__
 from nanocore.capabilities.hypervisor import CellReported
-from nanocore.capabilities.images import EnsureCached
+from nanocore.capabilities.images import EnsureCached, EvictCached
 from nanocore.capabilities.rest import Route
 from nanocore.capabilities.schedule import ScheduledJob
 from nanocore.capabilities.storage import ImageCache
@@ -77,6 +77,7 @@ class Plugin:
         declared = [] if parts.handlers is None else [*parts.handlers.declare()]
         if parts.cache is not None:
             declared.append(Handler(EnsureCached, parts.cache.ensure_cached, allow=CORE_ONLY))
+            declared.append(Handler(EvictCached, parts.cache.evict_cached, allow=CORE_ONLY))
         return declared
 
     @hookimpl

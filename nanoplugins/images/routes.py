@@ -9,6 +9,8 @@ from nanocore.capabilities.images import (
     CreateMediaImage,
     DeleteDiskImage,
     DeleteMediaImage,
+    EvictDiskImage,
+    EvictMediaImage,
     GetDiskImage,
     GetMediaImage,
     ListDiskImages,
@@ -40,6 +42,7 @@ def routes() -> Sequence[Route]:
         ),
         Route("PATCH", "/disk-images/{id}", UpdateDiskImage, "Edit a disk image", example={"tags": ["debian", "lts"]}),
         Route("DELETE", "/disk-images/{id}", DeleteDiskImage, "Delete a disk image", status=204),
+        Route("POST", "/disk-images/{id}/actions/evict", EvictDiskImage, "Remove a disk image from caches", example={}),
         Route("GET", "/media-images", ListMediaImages, "List media images", is_list=True, item=MediaImage),
         Route("GET", "/media-images/{id}", GetMediaImage, "Show a media image"),
         Route(
@@ -54,4 +57,7 @@ def routes() -> Sequence[Route]:
         ),
         Route("PATCH", "/media-images/{id}", UpdateMediaImage, "Edit a media image", example={"tags": ["rescue"]}),
         Route("DELETE", "/media-images/{id}", DeleteMediaImage, "Delete a media image", status=204),
+        Route(
+            "POST", "/media-images/{id}/actions/evict", EvictMediaImage, "Remove a media image from caches", example={}
+        ),
     ]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from nanocore.capabilities.compute import ListInstances
+from nanocore.capabilities.volumes import ListVolumes
 from nanocore.contracts.listing import ListQuery, PageInfo, ResourceChanged
 from nanocore.contracts.node import NodeInfo
 from nanocore.contracts.plugin import PluginContext
@@ -41,6 +42,14 @@ class _Instance(Struct, frozen=True):
     def images(self) -> set[str]:
         found = {disk.image_id for disk in self.disks} | {drive.media_image_id for drive in self.media}
         return {id for id in found if id is not None}
+
+
+class _Volume(Struct, frozen=True):
+    id: str
+    name: str
+    node_id: NodeId | None = None
+    instance_id: str | None = None
+    image_id: str | None = None
 
 
 I = TypeVar("I", bound=Struct)  # noqa: E741  the items
@@ -78,6 +87,12 @@ class ImageUses:
                 uses.setdefault(image, []).append(ImageUse(kind="instance", id=instance.id, name=instance.name))
                 if instance.node_id is not None:
                     by_node.setdefault(instance.node_id, set()).add(image)
+        async for volume in self._items(ListVolumes(limit=PAGE), _Volume):
+            if volume.image_id is None or volume.instance_id is not None:
+                continue
+            uses.setdefault(volume.image_id, []).append(ImageUse(kind="volume", id=volume.id, name=volume.name))
+            if volume.node_id is not None:
+                by_node.setdefault(volume.node_id, set()).add(volume.image_id)
         self._library.note_uses(uses)
         return by_node
 

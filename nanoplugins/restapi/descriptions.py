@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 FIELDS: dict[str, str] = {
+    "kept_on": "Cells that keep it, each with the reason",
+    "evicted_from": "Cells that have let go of it",
+    "base_path": "Cached image that it is a thin clone of",
     "accelerator": "How guests run: `kvm`, `tcg` (software) or `sim`; null for a node that is no cell",
     "accelerator_reason": "Why this accelerator",
     "action": "What to do",

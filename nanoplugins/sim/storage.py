@@ -98,6 +98,7 @@ class SimStorage(StorageDriver):
             size_bytes=spec.size_bytes,
             used_bytes=spec.size_bytes,
             folder=folder,
+            base_path=spec.image_path,
         )
         self._keep(volume)
         return volume

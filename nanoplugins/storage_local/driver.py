@@ -342,6 +342,7 @@ def _describe(folder: PoolFolder, id: VolumeId) -> VolumeInfo:
         used_bytes=facts.st_blocks * SECTOR_BYTES,
         folder=str(folder.root),
         snapshots=qcow2.snapshots(start, path),
+        base_path=qcow2.base_path(start, path),
     )
 
 

@@ -19,6 +19,8 @@ _TABLE = struct.Struct(">IQ")
 _TABLE_AT = 60
 _ENTRY = struct.Struct(">QIHHIIQII")
 _ALIGN = 8
+MAX_NAME_BYTES = 1023
+"""The format's own bound for a base's name."""
 MAX_SNAPSHOTS = 65536
 MAX_TABLE_BYTES = 16 * 1024**2
 """QEMU's own bounds are of that order; a damaged header must not make us read for long."""
@@ -34,6 +36,18 @@ def virtual_size(start: bytes, *, name: str) -> int:
     raise NanoError(
         ErrorCode.INTERNAL, f"{name} is damaged: it does not start as qcow2 does", reason="storage_local.damaged"
     )
+
+
+def base_path(start: bytes, path: Path) -> str | None:
+    """Return the file that the qcow2 at ``path``, which begins with ``start``, is a thin clone of."""
+    _magic, _version, offset, length, _bits, _size = _START.unpack_from(start)
+    if not offset or not 0 < length <= MAX_NAME_BYTES:
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.fsdecode(os.pread(descriptor, length, offset))
+    finally:
+        os.close(descriptor)
 
 
 def snapshots(start: bytes, path: Path) -> list[SnapshotId]:

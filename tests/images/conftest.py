@@ -24,6 +24,8 @@ from nanocore.capabilities.images import (
     ReadImage,
     UploadState,
 )
+from nanocore.capabilities.storage import ListVolumes as ListNodeVolumes
+from nanocore.capabilities.storage import VolumeInfo
 from nanocore.clock import Deadline, SystemClock
 from nanocore.contracts.authorizer import Principal
 from nanocore.contracts.handler import Call, Handler, Reply
@@ -116,6 +118,15 @@ class Context:
     def chosen(self, _kind: type[Any]) -> Any:
         return self._node.store
 
+    async def call(self, message: Request[Any], *, dst: NodeId | None = None, **_: Any) -> Any:
+        if isinstance(message, ListNodeVolumes) and self._node.volumes is not None:
+            return self._node.volumes
+        here = self._node.info.id if message.op in self._node.handlers else None
+        for node in (self._node, self._node.core, *self._node.cells):
+            if node is not None and message.op in node.handlers and node.info.id == (dst or here or node.info.id):
+                return await node.call(message, source=self.node)
+        raise NanoError(ErrorCode.UNIMPLEMENTED, f"nobody here answers {message.op}")
+
     async def call_reply(self, message: Request[Any], **_: Any) -> Reply[Any]:
         if isinstance(message, ListInstances) and self._node.instances is not None:
             return Reply(PageInfo(total=1, revision=1), [encode_json(item) for item in self._node.instances])
@@ -136,12 +147,17 @@ class Node:
         self.root = root
         (root / "state").mkdir(mode=0o700, parents=True, exist_ok=True)
         self.core = core
+        if core is not None:
+            core.cells.append(self)
         self.info = NodeInfo(id=NodeId(f"node-{root.name}"), name=root.name, roles=roles)
         self.clock = MovingClock()
         self.config = replace(ImagesConfig(), reserve_bytes=0, **settings)
         self.store = SqliteStateStore(root / "nano.db", structlog.stdlib.get_logger())
         self.tasks: list[asyncio.Task[None]] = []
         self.opened: list[Pipe] = []
+        self.cells: list[Node] = []
+        self.volumes: list[VolumeInfo] | None = None
+        """What ``agent`` would list, or that there is no such plugin."""
         self.instances: list[dict[str, Any]] | None = None
         """What ``compute`` would list, or that there is no such plugin."""
         self.break_next: list[int] = []

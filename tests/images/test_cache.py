@@ -2,16 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from nanocore.capabilities.hypervisor import CellReport, CellReported
-from nanocore.capabilities.images import DeleteDiskImage, EnsureCached, GetDiskImage
+from nanocore.capabilities.images import (
+    DeleteDiskImage,
+    EnsureCached,
+    EvictCached,
+    EvictDiskImage,
+    GetDiskImage,
+    ListNeededImages,
+)
+from nanocore.capabilities.storage import VolumeInfo
 from nanocore.contracts.node import NodeRole
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, StepKey, new_id
+from nanocore.ids import ImageId, NodeId, StepKey, VolumeId, new_id
 from nanocore.model.image import DiskImage
 
 MakeNode = Callable[..., Any]
@@ -190,5 +200,95 @@ def test_files_that_are_no_images_are_not_listed(node: MakeNode) -> None:
                 (folder / name).touch()
             (folder / "sub").mkdir()
             assert cell.caches[0].list() == []
+
+    asyncio.run(main())
+
+
+async def filled(core: Any, cell: Any, raw: bytes, count: int) -> list[DiskImage]:
+    """Have ``count`` images in the cache, the first the oldest, and the core know it."""
+    images = []
+    for index in range(count):
+        image = await core.upload(f"image-{index}", raw)
+        await cell.call(ensure(image))
+        age(cell, image, hours=count - index)
+        images.append(image)
+    (subscription,) = [each for each in core.subscriptions if each.event is CellReported]
+    await subscription.call(CellReported(report=CellReport(cached_images=cell.caches[0].list())), cell.info)
+    return images
+
+
+def age(cell: Any, image: DiskImage, *, hours: float) -> None:
+    then = time.time() - hours * 3600
+    os.utime(cell.state / "cache" / f"{image.id}.{image.format}", (then, then))
+
+
+def clone_of(cell: Any, image: DiskImage) -> VolumeInfo:
+    path = str(cell.state / "cache" / f"{image.id}.{image.format}")
+    return VolumeInfo(id=VolumeId("v1"), path="/v1", format="qcow2", size_bytes=1, used_bytes=1, base_path=path)
+
+
+def test_evict_by_hand(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        async with node().running() as core, node("cell", CELL, core=core).running() as cell:
+            one, two, three = await filled(core, cell, raw, 3)
+            cell.volumes = [clone_of(cell, two)]
+            core.instances = [{"id": "i1", "name": "web-1", "node_id": cell.info.id, "disks": [{"image_id": three.id}]}]
+            done = await core.call(EvictDiskImage(id=one.id))
+            assert (done.evicted_from, done.kept_on) == ([cell.info.id], [])
+            assert (await core.call(GetDiskImage(id=one.id))).cached_on == []
+            assert cell.caches[0].list() == sorted([two.id, three.id])
+            kept = await core.call(EvictDiskImage(id=two.id))
+            assert (kept.evicted_from, "volume v1" in kept.kept_on[0].reason) == ([], True)
+            kept = await core.call(EvictDiskImage(id=three.id))
+            assert (kept.evicted_from, "instance web-1" in kept.kept_on[0].reason) == ([], True)
+            assert cell.caches[0].list() == sorted([two.id, three.id])
+            elsewhere = EvictDiskImage(id=two.id, node_id=NodeId(new_id()))
+            await refused(core.call(elsewhere), ErrorCode.NOT_FOUND)
+            cell.volumes = []
+            await cell.call(EvictCached(id=two.id))
+            await cell.call(EvictCached(id=two.id))
+            await refused(cell.call(EvictCached(id=ImageId("../x"))), ErrorCode.INVALID_ARGUMENT)
+            assert core.files() == {f"images/{image.id}" for image in (one, two, three)}
+
+    asyncio.run(main())
+
+
+def test_limit_evicts_the_least_recently_used_that_nothing_needs(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        core_node = node()
+        async with (
+            core_node.running() as core,
+            node("cell", CELL, core=core_node, cache_max_bytes=4 * len(raw)).running() as cell,
+        ):
+            cloned, inserted, old, used = await filled(core, cell, raw, 4)
+            cell.volumes = [clone_of(cell, cloned)]
+            drive = {"media_image_id": inserted.id}
+            core.instances = [{"id": "i1", "name": "web-1", "node_id": cell.info.id, "media": [drive]}]
+            age(cell, used, hours=50)
+            await cell.call(ensure(used))
+            new = await core.upload("new", raw)
+            await cell.call(ensure(new))
+            assert cell.caches[0].list() == sorted([cloned.id, inserted.id, used.id, new.id])
+            # Nothing is left that may go: the limit gives way, not the guests.
+            newer = await core.upload("newer", raw)
+            await cell.call(ensure(newer))
+            assert len(cell.caches[0].list()) == 5
+            del old
+
+    asyncio.run(main())
+
+
+def test_nothing_is_evicted_while_nobody_knows_what_is_needed(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        core_node = node()
+        async with (
+            core_node.running() as core,
+            node("cell", CELL, core=core_node, cache_max_bytes=len(raw)).running() as cell,
+        ):
+            (old,) = await filled(core, cell, raw, 1)
+            del core.handlers[ListNeededImages.op]
+            new = await core.upload("new", raw)
+            await cell.call(ensure(new))
+            assert cell.caches[0].list() == sorted([old.id, new.id])
 
     asyncio.run(main())
