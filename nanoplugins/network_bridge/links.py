@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ LOCAL_TABLE = 255
 ETHERNET = 1
 LINK_SCOPE = 253
 PERMANENT = 0x80
+PROXY = 0x08
 NO_DAD = 0x02
 SYSCTLS = Path("/proc/sys/net")
 
@@ -68,7 +69,11 @@ def ensure_bridge(names: NetworkNames, network: NetworkSpec) -> None:
 
 
 def set_neighbours(names: NetworkNames, ports: Iterable[PortSpec]) -> None:
-    """Tell the node for good which MAC has which address, so that no guest can."""
+    """Tell the node for good which MAC has which address, so that no guest can.
+
+    For IPv6 the node also answers for each address, as ``proxy_arp_pvlan`` does for IPv4: a guest that was given its
+    address with a prefix asks its neighbours.
+    """
     from pyroute2 import IPRoute
 
     wanted = {(address, port.mac) for port in ports for address in port.addresses}
@@ -76,12 +81,23 @@ def set_neighbours(names: NetworkNames, ports: Iterable[PortSpec]) -> None:
         for index in netlink.link_lookup(ifname=names.bridge):
             for family in (IPV4, IPV6):
                 for entry in netlink.get_neighbours(family=family, ifindex=index):
-                    pair = entry.get_attr("NDA_DST"), entry.get_attr("NDA_LLADDR")
-                    if entry["state"] == PERMANENT and pair not in wanted:
-                        netlink.neigh("del", family=family, dst=pair[0], ifindex=index)
+                    address = entry.get_attr("NDA_DST")
+                    if entry["state"] == PERMANENT and (address, entry.get_attr("NDA_LLADDR")) not in wanted:
+                        _forget_neighbour(netlink, index, family, address)
             for address, mac in sorted(wanted):
                 family = IPV4 if ipaddress.ip_address(address).version == 4 else IPV6  # noqa: PLR2004
                 netlink.neigh("replace", family=family, dst=address, lladdr=mac, ifindex=index, state=PERMANENT)
+                if family == IPV6:
+                    netlink.neigh("replace", family=family, dst=address, ifindex=index, flags=PROXY)
+
+
+def _forget_neighbour(netlink: Any, index: int, family: int, address: str) -> None:  # noqa: ANN401
+    from pyroute2 import NetlinkError
+
+    netlink.neigh("del", family=family, dst=address, ifindex=index)
+    if family == IPV6:
+        with suppress(NetlinkError):  # made by a version that did not answer for it
+            netlink.neigh("del", family=family, dst=address, ifindex=index, flags=PROXY)
 
 
 def ensure_lan_bridge(names: NetworkNames, network: NetworkSpec) -> str:
@@ -147,6 +163,8 @@ def _set_up(bridge: str, network: NetworkSpec) -> None:
     if network.ipv6_cidr:
         for key, value in (("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
             _write(f"ipv6/conf/{bridge}/{key}", value)
+        _write(f"ipv6/conf/{bridge}/proxy_ndp", "1")
+        _write(f"ipv6/neigh/{bridge}/proxy_delay", "0")
     else:
         # A link-local address would be a way to the node past the rules.
         _write(f"ipv6/conf/{bridge}/disable_ipv6", "1")

@@ -41,6 +41,7 @@ DNS_PORT, DHCP_SERVER_PORT, DHCPV6_SERVER_PORT = 53, 67, 547
 FROM_ROUTERS = {"set": ["nd-router-advert", "nd-redirect"]}
 FROM_GUESTS = {"set": ["echo-request", "nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert"]}
 TO_GUESTS = {"set": ["nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"]}
+PROBE = "nd-neighbor-solicit"
 NOWHERE, NOWHERE_IPV6, LINK_LOCAL = "0.0.0.0", "::", ipaddress.IPv6Network("fe80::/10")  # noqa: S104
 GROUP_BIT = "01:00:00:00:00:00"
 ETHER_SOURCE, ETHER_TARGET = field("ether", "saddr"), field("ether", "daddr")
@@ -128,6 +129,8 @@ def _sender_rules(table: Table, network: NetworkSpec) -> list[Expr]:
         rules += [
             table.rule("from_guest", match(source, IPV6_ROUTER), DROP),
             table.rule("from_guest", match(source, prefix(LINK_LOCAL)), ACCEPT),
+            # Nobody else can have its address: a guest that probes it must not hear the node, which answers for it.
+            table.rule("from_guest", match(source, NOWHERE_IPV6), match(field("icmpv6", "type"), PROBE), DROP),
             table.rule("from_guest", match(source, NOWHERE_IPV6), match(meta("l4proto"), "ipv6-icmp"), ACCEPT),
             table.rule("from_guest", match(concat(ETHER_SOURCE, source), "@addresses6"), ACCEPT),
         ]
@@ -212,6 +215,7 @@ def _source_rules(table: Table, names: NetworkNames, network: NetworkSpec) -> li
     return [
         *rules,
         table.rule("prerouting", from_bridge, match(source, prefix(LINK_LOCAL)), ACCEPT),
+        table.rule("prerouting", from_bridge, match(source, NOWHERE_IPV6), match(field("icmpv6", "type"), PROBE), DROP),
         table.rule("prerouting", from_bridge, match(source, NOWHERE_IPV6), ACCEPT),
         table.rule("prerouting", from_bridge, match(concat(ETHER_SOURCE, source), "@addresses6", op="!="), DROP),
     ]

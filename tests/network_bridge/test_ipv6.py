@@ -101,6 +101,33 @@ def test_a_guest_finds_its_router_and_gets_its_address(world: Any) -> None:
     assert DB.addresses[1] in said.stdout
 
 
+def test_guests_with_a_prefix_on_their_link_reach_each_other_too(world: Any) -> None:
+    """As cloud-init sets addresses; each finds its own free, as nobody else can have it."""
+    other = world.plug_in(world.bridge, DB)
+    for guest, port in ((world.guest, WEB), (other, DB)):
+        ip("-n", guest, "addr", "add", f"{port.addresses[1]}/64", "dev", "eth0")
+
+    def usable(guest: str) -> bool:
+        shown = world.sh("ip", "-6", "addr", "show", "dev", "eth0", where=guest).stdout
+        assert "dadfailed" not in shown
+        return "fd00:213:11:" in shown and "tentative" not in shown
+
+    until(lambda: usable(world.guest) and usable(other), "the addresses can be used", seconds=30)
+    assert world.ping(world.guest, DB.addresses[1])
+    assert world.ping(other, WEB.addresses[1])
+    assert world.ping(world.guest, NETWORK.ipv6_gateway)
+
+    async def work() -> None:
+        driver = world.driver()
+        await driver.open()
+        await driver.delete_port(DB.nic_id)
+        await driver.close()
+
+    assert DB.addresses[1] in world.sh("ip", "-6", "neigh", "show", "proxy").stdout
+    world.run(work)
+    assert DB.addresses[1] not in world.sh("ip", "-6", "neigh", "show", "proxy").stdout
+
+
 def test_a_lease_outlives_changes_and_ends_with_its_card(world: Any) -> None:
     until(lambda: is_usable(world, world.guest), "the link-local address can be used", seconds=30)
     assert ask(world, world.guest, WEB.mac, 7) == [WEB.addresses[1]]

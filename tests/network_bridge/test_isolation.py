@@ -57,7 +57,7 @@ LEGAL = {
     "sends": frames.ipv4(EVIL.mac, OWN, NETWORK.gateway, frames.udp(5, 5, MARK)),
     "sends IPv6": frames.ipv6(EVIL.mac, OWN_IPV6, "ff02::1", frames.udp(5, 5, MARK), kind=frames.UDP),
     "asks for a router": frames.ipv6(EVIL.mac, LINK_LOCAL, "ff02::2", frames.icmpv6(133)),
-    "probes an IPv6 address": frames.ipv6(EVIL.mac, "::", "ff02::1", frames.icmpv6(135)),
+    "joins a group": frames.ipv6(EVIL.mac, "::", "ff02::16", frames.icmpv6(143)),
 }
 ILLEGAL = {
     "another's MAC": frames.ipv4(GOOD.mac, OWN, NETWORK.gateway, frames.udp(5, 5, MARK)),
