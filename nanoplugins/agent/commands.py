@@ -49,7 +49,6 @@ class Commands:
             CreateVolume: self._create_volume,
             DeleteVolume: self._delete_volume,
             EnsurePort: self._ensure_port,
-            UpdatePorts: self._update_ports,
             DeletePort: self._delete_port,
             **self._storage.changes(),
             **self._guests.changes(),
@@ -58,6 +57,8 @@ class Commands:
             *self._storage.questions(),
             *self._guests.questions(),
             *(Handler(message, _with_fail_points(call), CORE_ONLY) for message, call in changes.items()),
+            # No points to fail at: the core tells this at every start of a cell, before anything that a test kills.
+            Handler(UpdatePorts, self._update_ports, CORE_ONLY),
             Handler(GetGuest, self._get_guest, CORE_ONLY),
             Handler(GetInventory, self._get_inventory, CORE_ONLY),
             Handler(OpenConsole, self._open_console, CORE_ONLY, is_stream=True),

@@ -59,6 +59,7 @@ class CellUpdates:
 
     def schedule(self, nic_ids: Iterable[str]) -> None:
         """Tell the cells about these cards soon."""
+        fail_point("core/network.update_ports/committed")
         self._cards |= dict.fromkeys(nic_ids)
         self._wake()
 
@@ -86,7 +87,6 @@ class CellUpdates:
                 cards, self._cards = list(self._cards), {}
                 nodes, self._nodes = list(self._nodes), {}
                 try:
-                    fail_point("core/network.update_ports/scheduled")
                     wanted = await self._by_node(cards, nodes)
                 except NanoError as error:
                     self._context.log.info("network.cells_not_told_yet", error=str(error))
@@ -95,6 +95,8 @@ class CellUpdates:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 failed = [node for node, mine in wanted.items() if not await self._tell(node, mine)]
+                if cards:
+                    fail_point("core/network.update_ports/told")
                 if failed:
                     self._nodes |= dict.fromkeys(failed)
                     await asyncio.sleep(RETRY_SECONDS)

