@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decide, retryDelay } from "../src/api/events";
+import { decide, gatherFor, retryDelay } from "../src/api/events";
 import { asProblem, problemOfBody, problemOfOperation } from "../src/api/problem";
 import type { Instance, InstanceAction } from "../src/api/types";
 import { fieldError } from "../src/api/problem";
@@ -8,6 +8,7 @@ import { judge, primaryAction, runEach, whyNot } from "../src/logic/bulk";
 import { createCommand, quote } from "../src/logic/cli";
 import { csvLine, formatAgo, formatBytes, formatElapsed, formatPercent, share } from "../src/logic/format";
 import { apiQuery, readList, writeList } from "../src/logic/listing";
+import { flattenTree } from "../src/logic/tree";
 import { expandNames } from "../src/logic/names";
 import { bodyOf, changesOf, draftOf, parseTags, type FieldSpec } from "../src/logic/draft";
 import { BLANK, FRESH, requestOf, withValues } from "../src/logic/instance-form";
@@ -154,8 +155,12 @@ describe("names and commands", () => {
 
   it("writes the command for a form", () => {
     const body = { name: "web", image_id: "i", vcpus: 2, memory_bytes: 1024 ** 3, tags: ["a b"], is_started: false };
-    expect(createCommand(body, () => "debian")).toBe(
+    expect(createCommand("/instances", body, () => "debian")).toBe(
       "nano instance create web --image debian --vcpus 2 --memory 1024MiB --tag 'a b' --no-start",
+    );
+    const more = { name: "web", image_id: "i", has_tpm: true };
+    expect(createCommand("/instances", more, () => "debian")).toBe(
+      `nano api POST /instances --data '{"name":"web","image_id":"i","has_tpm":true}'`,
     );
   });
 });
@@ -215,6 +220,14 @@ describe("forms", () => {
   });
 });
 
+describe("trees", () => {
+  it("put children below their parents, and orphans at the top", () => {
+    const item = (id: string, parent_id: string | null) => ({ id, parent_id });
+    const flat = flattenTree([item("c", "b"), item("a", null), item("b", "a"), item("d", "gone")]);
+    expect(flat.map(({ item: { id }, depth }) => `${depth}${id}`)).toEqual(["0a", "1b", "2c", "0d"]);
+  });
+});
+
 describe("events", () => {
   it("reads everything again after a gap or a reconnect, not at the first hello", () => {
     expect(decide({ type: "hello", cursor: "1" }, false)).toBe("nothing");
@@ -222,6 +235,11 @@ describe("events", () => {
     expect(decide({ type: "reset" }, true)).toBe("all");
     expect(decide({ type: "event", topic: "instances" }, true)).toBe("topic");
     expect(decide({ type: "ping" }, true)).toBe("nothing");
+  });
+
+  it("tells the first change soon, and many at most once a second", () => {
+    expect(gatherFor(60_000)).toBe(150);
+    expect(gatherFor(200)).toBe(800);
   });
 
   it("waits longer and longer, with an end", () => {

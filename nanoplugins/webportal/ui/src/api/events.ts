@@ -25,6 +25,13 @@ const OFFLINE_AFTER_ATTEMPTS = 3;
 /** A connection may be cut without anybody telling; after this much silence the API is asked whether it answers. */
 const SILENCE_MS = 20_000;
 const COALESCE_MS = 150;
+/** However much changes, what is shown is read again at most this often: drawing a long list costs as much as it shows. */
+const LEAST_GAP_MS = 1_000;
+
+/** How long to gather changes before telling of them, when the last ones were told `sinceLast` ago. */
+export function gatherFor(sinceLast: number): number {
+  return Math.max(COALESCE_MS, LEAST_GAP_MS - sinceLast);
+}
 
 export interface EventSink {
   state(state: LiveState, since: Date): void;
@@ -43,6 +50,7 @@ export class EventStream {
   private retryTimer = 0;
   private silenceTimer = 0;
   private flushTimer = 0;
+  private toldAt = -LEAST_GAP_MS;
   private readonly pending = new Set<string>();
 
   constructor(private readonly sink: EventSink) {}
@@ -92,10 +100,11 @@ export class EventStream {
     if (this.flushTimer) return;
     this.flushTimer = window.setTimeout(() => {
       this.flushTimer = 0;
+      this.toldAt = performance.now();
       const topics = new Set(this.pending);
       this.pending.clear();
       this.sink.stale(topics);
-    }, COALESCE_MS);
+    }, gatherFor(performance.now() - this.toldAt));
   }
 
   private expectMore(): void {

@@ -6,6 +6,7 @@ import type {
   AddressPool,
   ComputePool,
   DiskImage,
+  Guest,
   Image,
   Instance,
   Invite,
@@ -75,6 +76,11 @@ export const securityPolicies = (search = "limit=1000&sort=name") => list<Securi
 export const securityPolicy = (id: string) => item<SecurityPolicy>("security-policies", id);
 export const snapshotSchedules = (instanceId: string) =>
   list<SnapshotSchedule>("snapshot-schedules", `limit=1000&instance_id=${instanceId}`);
+export const guest = (instanceId: string) =>
+  queryOptions({
+    queryKey: ["instances", "guest", instanceId],
+    queryFn: ({ signal }) => get<Guest>(`/instances/${instanceId}/guest`, signal),
+  });
 export const snapshots = (instanceId: string) =>
   queryOptions({
     queryKey: ["instances", "snapshots", instanceId],

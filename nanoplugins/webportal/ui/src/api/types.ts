@@ -28,6 +28,7 @@ export type Nic = Schemas["Nic"];
 export type MediaDrive = Schemas["MediaDrive"];
 export type Qos = Schemas["Qos"];
 export type GuestFacts = Schemas["GuestFacts"];
+export type Guest = Schemas["Guest"];
 export type DiskImage = Schemas["DiskImage"];
 export type CreatedDiskImage = Schemas["CreatedDiskImage"];
 export type ComputePool = Schemas["ComputePool"];
@@ -60,11 +61,4 @@ export type PluginStatus = Schemas["PluginStatus"];
 export type Token = Schemas["Token"];
 export type Series = Omit<Schemas["Series"], "series"> & { series: Record<string, (number | null)[]> };
 export type ConsoleTicket = { ticket: string; ws_path: string; expires_at: string };
-
-export interface Template {
-  id: string;
-  name: string;
-  description: string;
-  values: Record<string, unknown>;
-  created_at: string;
-}
+export type Template = Schemas["Template"];

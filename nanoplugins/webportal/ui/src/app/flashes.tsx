@@ -4,7 +4,7 @@ import { createContext, useCallback, useContext, useMemo, useState, type ReactNo
 import { useTranslation } from "react-i18next";
 import { request } from "../api/client";
 import { asProblem, problemOfOperation, type Problem } from "../api/problem";
-import type { Operation } from "../api/types";
+import type { Operation, OperationError } from "../api/types";
 import { ProblemText } from "../parts/problem";
 
 interface Flash {
@@ -34,9 +34,21 @@ export async function waitFor(operation: Operation): Promise<Operation> {
   return current;
 }
 
+interface Item {
+  name?: string;
+  error?: OperationError | null;
+}
+
+/** Also what failed inside: a batch succeeds as a whole although some of its items did not. */
 export function problemOf(operation: Operation): Problem | null {
-  if (operation.state === "succeeded") return null;
-  return problemOfOperation(operation.error ?? { code: operation.state === "cancelled" ? "cancelled" : "internal" });
+  if (operation.state !== "succeeded") {
+    return problemOfOperation(operation.error ?? { code: operation.state === "cancelled" ? "cancelled" : "internal" });
+  }
+  const items = (operation.result?.items ?? []) as Item[];
+  const failed = items.flatMap((item) => (item.error ? [{ name: item.name ?? "", error: item.error }] : []));
+  const [first] = failed;
+  if (!first) return null;
+  return problemOfOperation({ ...first.error, message: failed.map(({ name, error }) => `${name}: ${error.message}`).join("; ") });
 }
 
 export function FlashesProvider({ children }: { children: ReactNode }) {

@@ -8,15 +8,13 @@ export function quote(word: string): string {
 }
 
 const mib = (bytes: unknown) => `${Number(bytes) / 1024 ** 2}MiB`;
-const gib = (bytes: unknown) => `${Number(bytes) / 1024 ** 3}GiB`;
 const plain = (value: unknown) => String(value);
 
 /** Where a value stands in the request, its option, and how it is written there. */
 const OPTIONS: [path: string, option: string, write: (value: unknown) => string][] = [
-  ["template_id", "--template", plain],
   ["vcpus", "--vcpus", plain],
   ["memory_bytes", "--memory", mib],
-  ["disk_size_bytes", "--disk", gib],
+  ["disk_size_bytes", "--disk", mib],
   ["compute_pool_id", "--compute-pool", plain],
   ["node_id", "--node", plain],
   ["network_id", "--network", plain],
@@ -29,17 +27,20 @@ const FLAGS: [path: string, value: boolean, option: string][] = [
   ["is_started", false, "--no-start"],
 ];
 
-/** Every option that the command and the form share, and whether the form says more than the command can. */
-export function createCommand(request: Body, nameOf: (imageId: string) => string): string {
-  const body = (request.create ?? request) as Body;
-  const image = at(body, "image_id");
-  const words = ["nano", "instance", "create", quote(String(body.name ?? body.name_pattern ?? "") || "NAME")];
-  if (image) words.push("--image", quote(nameOf(String(image))));
-  for (const [path, option, write] of OPTIONS) {
-    const value = at(body, path);
+const KNOWN = new Set(["name", "image_id", "tags", ...OPTIONS.map(([path]) => path), ...FLAGS.map(([path]) => path)]);
+
+/** `nano instance create` as far as its options go; what says more is sent by `nano api`. */
+export function createCommand(path: string, body: Body, nameOf: (imageId: string) => string): string {
+  const image = body.image_id;
+  if (!image || Object.keys(body).some((key) => !KNOWN.has(key))) {
+    return `nano api POST ${path} --data ${quote(JSON.stringify(body))}`;
+  }
+  const words = ["nano", "instance", "create", quote(String(body.name ?? "") || "NAME"), "--image", quote(nameOf(String(image)))];
+  for (const [field, option, write] of OPTIONS) {
+    const value = at(body, field);
     if (value !== undefined && value !== "") words.push(option, quote(write(value)));
   }
   for (const tag of (body.tags as string[] | undefined) ?? []) words.push("--tag", quote(tag));
-  for (const [path, wanted, option] of FLAGS) if (at(body, path) === wanted) words.push(option);
+  for (const [field, wanted, option] of FLAGS) if (at(body, field) === wanted) words.push(option);
   return words.join(" ");
 }

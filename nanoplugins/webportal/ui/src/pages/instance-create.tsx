@@ -65,7 +65,6 @@ export function InstanceCreatePage() {
   useEffect(() => {
     if (wanted && known.data) use(wanted);
     // Once, when the templates are there.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [wanted, known.data !== undefined]);
   const submit = async (event: FormEvent) => {
     event.preventDefault();

@@ -6,22 +6,28 @@ import Header from "@cloudscape-design/components/header";
 import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { patch, post } from "../api/client";
+import { guest as guestQuery } from "../api/queries";
 import type { Instance } from "../api/types";
 import { whyNot } from "../logic/bulk";
 import { Addresses } from "../parts/facts";
 import { FormDialog } from "../parts/form-dialog";
+import { ProblemAlert } from "../parts/problem";
 import { Actions } from "../parts/simple-table";
 import { useFirstBootFields } from "./instance-sections";
+
+const STAGE_LOOKS = { waiting: "pending", running: "in-progress", done: "success", failed: "error" } as const;
 
 type Dialog = "set_password" | "set_hostname" | "first_boot" | null;
 
 export function GuestTab({ instance }: { instance: Instance }) {
   const { t } = useTranslation(["guest", "common"]);
   const [open, setOpen] = useState<Dialog>(null);
-  const { guest, ready } = instance;
+  const query = useQuery(guestQuery(instance.id));
+  const { facts: guest, ready, stages, warnings } = query.data ?? { facts: instance.guest, ready: instance.ready, stages: [], warnings: [] };
   const noAgent = guest.has_agent ? undefined : (guest.agent_reason ?? t("noAgent"));
   const refusal = whyNot(instance, "update");
   const yes = ready.is_ready === true;
@@ -32,8 +38,15 @@ export function GuestTab({ instance }: { instance: Instance }) {
           <StatusIndicator type={yes ? "success" : ready.is_ready === null ? "info" : "pending"}>
             {yes ? t("isReady") : ready.is_ready === null ? t("unknown") : t("notReady")}
           </StatusIndicator>
-          {ready.stage && <div>{t("stage", { name: ready.stage })}</div>}
-          {ready.reason && <Alert type={yes ? "info" : "warning"}>{ready.reason}</Alert>}
+          {ready.stage && stages.length === 0 && <div>{t("stage", { name: ready.stage })}</div>}
+          {ready.reason && <Alert type={yes || ready.is_ready === null ? "info" : "warning"}>{ready.reason}</Alert>}
+          {stages.map((stage) => (
+            <StatusIndicator key={stage.name} type={STAGE_LOOKS[stage.state]} wrapText>
+              {[t("stage", { name: stage.name }), ...stage.errors].join(" – ")}
+            </StatusIndicator>
+          ))}
+          {warnings.length > 0 && <Alert type="warning">{warnings.join("; ")}</Alert>}
+          <ProblemAlert error={query.data ? null : query.error} onRetry={() => void query.refetch()} />
         </SpaceBetween>
       </Container>
       <Container

@@ -279,7 +279,7 @@ export function useLimitFields(): Field[] {
 export function Equivalent({ draft, images }: SectionProps) {
   const { t } = useTranslation("instances");
   const { path, body } = requestOf(draft);
-  const command = createCommand(body, (id) => images.find((image) => image.id === id)?.name ?? id);
+  const command = createCommand(path, body, (id) => images.find((image) => image.id === id)?.name ?? id);
   const json = JSON.stringify(body, null, 2);
   return (
     <ExpandableSection headerText={t("create.equivalent")} variant="container">

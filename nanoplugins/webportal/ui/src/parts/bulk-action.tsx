@@ -61,7 +61,7 @@ async function batch(instances: Instance[], action: InstanceAction, tell: Tell):
     const asked = await post<Operation>("/instance-batches", { action, instance_ids: instances.map(({ id }) => id) });
     const ended = await waitFor(asked);
     const items = (ended.result?.items ?? []) as BatchItem[];
-    const whole = problemOf(ended);
+    const whole = ended.state === "succeeded" ? null : problemOf(ended);
     for (const { id } of instances) {
       const item = items.find((other) => other.id === id);
       if (item) tell(id, item.error ? problemOfOperation(item.error) : "done");

@@ -27,6 +27,7 @@ const LOOKS: Record<string, StatusIndicatorProps.Type> = {
   crashed: "error",
   failed: "error",
   creating: "in-progress",
+  deleting: "in-progress",
   stopping: "in-progress",
   suspended: "stopped",
   available: "success",

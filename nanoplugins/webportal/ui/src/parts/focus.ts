@@ -1,10 +1,12 @@
 // Where the focus goes when something appears.
 import { useEffect, type RefObject } from "react";
 
+const FOCUS_MS = 50;
+
 /** After a dialog has taken the focus for its close button. */
 export function useFocusInDialog(target: RefObject<{ focus(): void } | null>): void {
   useEffect(() => {
-    const timer = window.setTimeout(() => target.current?.focus(), 50);
+    const timer = window.setTimeout(() => target.current?.focus(), FOCUS_MS);
     return () => window.clearTimeout(timer);
   }, [target]);
 }
@@ -20,4 +22,13 @@ export function useFocusInvalidInDialog(error: unknown): void {
   useEffect(() => {
     if (error) document.querySelector<HTMLElement>("[role=dialog] [aria-invalid=true]")?.focus();
   }, [error]);
+}
+
+/** To a dialog's first field, after the dialog has taken the focus for its close button. */
+export function useFocusFirstInDialog(): void {
+  useEffect(() => {
+    const first = "[role=dialog] form :is(input:not([type=hidden]), textarea, button)";
+    const timer = window.setTimeout(() => document.querySelector<HTMLElement>(first)?.focus(), FOCUS_MS);
+    return () => window.clearTimeout(timer);
+  }, []);
 }

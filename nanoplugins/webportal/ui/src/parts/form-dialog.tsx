@@ -10,7 +10,7 @@ import { useTranslation } from "react-i18next";
 import { bodyOf, changesOf, draftOf, type Body, type Draft } from "../logic/draft";
 import { useFollow } from "../app/follow";
 import { Fields, type Field } from "./fields";
-import { useFocusInvalidInDialog } from "./focus";
+import { useFocusFirstInDialog, useFocusInvalidInDialog } from "./focus";
 import { ProblemAlert } from "./problem";
 
 interface FormDialogProps {
@@ -47,6 +47,7 @@ export function FormDialog(props: FormDialogProps) {
       void follow(props.title, answer).then(refresh);
     },
   });
+  useFocusFirstInDialog();
   useFocusInvalidInDialog(send.error);
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -79,7 +80,7 @@ export function FormDialog(props: FormDialogProps) {
           {props.note && <Box color="text-body-secondary">{props.note}</Box>}
           {props.warning && <Alert type="warning">{props.warning}</Alert>}
           <ProblemAlert error={send.error} />
-          <Fields fields={fields} draft={draft} change={change} error={send.error} columns={props.columns} hasFocus />
+          <Fields fields={fields} draft={draft} change={change} error={send.error} columns={props.columns} />
           {props.extra?.(draft, change, send.error)}
         </SpaceBetween>
         {/* So that Enter in a field sends the form; the visible button stands outside it. */}

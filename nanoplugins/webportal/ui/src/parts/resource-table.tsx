@@ -7,7 +7,7 @@ import Pagination from "@cloudscape-design/components/pagination";
 import PropertyFilter, { type PropertyFilterProps } from "@cloudscape-design/components/property-filter";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table, { type TableProps } from "@cloudscape-design/components/table";
-import { useMemo, type ReactNode } from "react";
+import { memo, useMemo, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { csvLine } from "../logic/format";
@@ -112,12 +112,17 @@ function definition<T>(column: Column<T>): TableProps.ColumnDefinition<T> {
   return {
     id: column.id,
     header: column.header,
-    cell: (item) => column.cell(item),
+    cell: (item) => <Cell column={column as Column<unknown>} item={item} />,
     sortingField: column.sort,
     minWidth: column.width,
     isRowHeader: column.id === "name",
   };
 }
+
+/** Rows that did not change keep their identity, and so need no new drawing while others change. */
+const Cell = memo(function Cell({ column, item }: { column: Column<unknown>; item: unknown }) {
+  return <>{column.cell(item)}</>;
+});
 
 function selectionLabels<T extends { name: string }>(
   t: (key: string) => string,
