@@ -48,7 +48,7 @@ def people(kernel: KernelProcess, folder: Path) -> None:
     ask(kernel, f"/address-pools/{pool['id']}/reservations", description="The printer")
     rules = [{"direction": "inbound", "action": "accept", "protocol": "tcp", "ports": "22,80"}]
     ask(kernel, "/security-policies", name="web", default_inbound="drop", default_outbound="accept", rules=rules)
-    # T     ask(kernel, "/templates", name="small", values={"vcpus": 1, "memory_bytes": 64 * MIB, "image_id": image_id})
+    ask(kernel, "/templates", name="small", values={"vcpus": 1, "memory_bytes": 64 * MIB, "image_id": image_id})
 
 
 def small_image(folder: Path) -> Path:

@@ -70,7 +70,7 @@ export const FRESH: InstanceDraft = {
 
 /** A template's values in the form; what it does not say stays as it was. */
 export function withValues(draft: InstanceDraft, values: Body): InstanceDraft {
-  const said = FORM.filter((field) => field.key.split(".")[0] as string in values);
+  const said = FORM.filter((field) => (values[field.key.split(".")[0] as string] ?? null) !== null);
   const rows = (key: string, form: FieldSpec[]) =>
     Array.isArray(values[key]) ? { [key]: (values[key] as Body[]).map((row) => draftOf(form, row)) } : {};
   return {

@@ -11,7 +11,7 @@ import { diskImages, template as templateQuery, templates } from "../api/queries
 import type { Template } from "../api/types";
 import { useFollow } from "../app/follow";
 import { useSession } from "../app/session";
-import { FRESH, requestOf, valuesOf, withValues, type InstanceDraft } from "../logic/instance-form";
+import { BLANK, FRESH, requestOf, valuesOf, withValues, type InstanceDraft } from "../logic/instance-form";
 import { FormDialog } from "../parts/form-dialog";
 import { useFocusInvalid } from "../parts/focus";
 import { Page } from "../parts/page";
@@ -157,7 +157,9 @@ function TemplateForm({ template }: { template: Template | undefined }) {
   const { t } = useTranslation(["templates", "shell", "common"]);
   const navigate = useNavigate();
   const { follow, refresh } = useFollow();
-  const first = withValues({ ...FRESH, name: template?.name ?? "" }, template?.values ?? {});
+  // What a template does not say stays unsaid.
+  const unsaid = { ...FRESH, vcpus: "", memory_bytes: "", image_id: BLANK };
+  const first = withValues({ ...unsaid, name: template?.name ?? "" }, template?.values ?? {});
   const { parts, full, error, setError } = useForm({ ...first, about: template?.description ?? "" });
   const title = template ? t("edit") : t("create");
   const submit = async (event: FormEvent) => {

@@ -47,7 +47,7 @@ export function Basics({ templates = [], onTemplate, isTemplate = false, ...part
     key: "image_id",
     kind: "choice",
     label: t("common:diskImage"),
-    options: [...options, { value: BLANK, label: t("create.blank"), description: t("create.blankText") }],
+    options: [...options, isTemplate ? { value: BLANK, label: t("create.noneSaid") } : { value: BLANK, label: t("create.blank"), description: t("create.blankText") }],
     isLoading: parts.isLoading,
     hint: images.length === 0 && !parts.isLoading ? t("create.noImage") : undefined,
   };
