@@ -20,7 +20,7 @@ from nanocore.model.volume import Volume, VolumeState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.records import CHANGE_ATTEMPTS, INSTANCES
-from nanoplugins.compute.storage_records import STORAGE_POOLS, get_pool
+from nanoplugins.compute.storage_records import STORAGE_POOLS, get_pool, paths_of
 from nanoplugins.compute.views import observe
 from nanoplugins.compute.volume_workflows import VolumeParts
 
@@ -254,3 +254,13 @@ async def set_path(board: Board, pool_id: StoragePoolId, path_id: str, *, is_ena
         return structs.replace(record, paths=paths)
 
     await change_pool(board, pool_id, edit)
+
+
+async def forget_paths(board: Board, node_id: NodeId) -> None:
+    """Take the paths of a cell that goes out of every storage pool."""
+
+    def edit(record: StoragePoolRecord) -> StoragePoolRecord:
+        return structs.replace(record, paths=[path for path in record.paths if path.node_id != node_id])
+
+    for pool_id in {pool.id for pool, _ in paths_of(board.store, node_id)}:
+        await change_pool(board, pool_id, edit)

@@ -33,7 +33,9 @@ from nanocore.model.node import Node, NodeState
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cell
+from nanoplugins.compute.drain import forget_paths
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, NODE_SETTINGS, NodeSettings
+from nanoplugins.compute.storage_records import VOLUMES
 from nanoplugins.compute.views import HOW_TO_START, sum_usage
 
 MAX_PROBLEMS = 100
@@ -115,6 +117,11 @@ class Nodes:
         if living:
             text = f"{living_there(living, f'on node {node.name}')}; delete them first, or move them away"
             raise NanoError(ErrorCode.WRONG_STATE, text, reason="compute.node_in_use")
+        free = self._board.store.list(VOLUMES, index="node", value=node.id)
+        if free:
+            text = f"{len(free)} volumes lie on node {node.name}, such as {free[0].value.name}; delete them first"
+            raise NanoError(ErrorCode.WRONG_STATE, text, reason="compute.node_in_use")
+        await forget_paths(self._board, node.id)
         for entry in self._board.store.list(COMPUTE_POOLS):
             if node.id in entry.value.cells:
                 cells = [id for id in entry.value.cells if id != node.id]

@@ -150,7 +150,6 @@ class ComputeService:
     async def _on_resource(self, event: ResourceChanged, _source: NodeInfo) -> None:
         if event.noun == "operations":
             self._board.operation_changed(OperationId(event.id))
-            self._storage.operation_changed(OperationId(event.id))
         else:
             await self._names.follow(event)
 

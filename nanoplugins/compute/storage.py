@@ -14,7 +14,7 @@ from nanocore.contracts.listing import ResourceChanged
 from nanocore.contracts.operation import Workflow
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import NanoError
-from nanocore.ids import NodeId, OperationId, SnapshotId, StepKey, VolumeId
+from nanocore.ids import NodeId, SnapshotId, StepKey, VolumeId
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.disk_workflows import AttachDiskWorkflow, DetachDiskWorkflow, UpdateDiskWorkflow
@@ -122,10 +122,6 @@ class Storage:
     def cell_reported(self) -> None:
         """Show new figures of paths, soon."""
         self.board.refresh_pools_soon()
-
-    def operation_changed(self, id: OperationId) -> None:
-        """Show or clear an operation at what it changes."""
-        self.board.operation_changed(id)
 
     async def put_inventory(self, id: NodeId, inventory: Inventory) -> None:
         """Take a cell's volumes, and tell it its paths."""

@@ -10,6 +10,7 @@ from nanocore.capabilities.hypervisor import PathReport
 from nanocore.capabilities.storage import StoragePathState, VolumeInfo
 from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.listing import ResourceChanged
+from nanocore.contracts.operation import Operation
 from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import Change, StateStore
 from nanocore.contracts.table import Table
@@ -40,6 +41,7 @@ from nanoplugins.compute.storage_views import (
 )
 
 SUM_DELAY_SECONDS = 0.25
+FOLLOW_SECONDS = 60.0
 
 
 class StorageBoard:
@@ -59,7 +61,7 @@ class StorageBoard:
         """Volumes that came after their cell told last what it has."""
         self._disks: dict[InstanceId, set[VolumeId]] = {}
         self._holders: dict[VolumeId, InstanceId] = {}
-        self._by_operation: dict[OperationId, list[ResourceRef]] = {}
+        self._followed: set[OperationId] = set()
         self._end_watch: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -136,11 +138,6 @@ class StorageBoard:
             if volume.node_id == node_id:
                 self.refresh_volume(volume.id)
         self.refresh_pools_soon()
-
-    def operation_changed(self, id: OperationId) -> None:
-        """Show or clear an operation at what it changes."""
-        for resource in self._by_operation.pop(id, []):
-            self._refresh_resource(resource)
 
     def refresh_volume(self, id: VolumeId) -> None:
         """Build one volume's view anew."""
@@ -287,8 +284,20 @@ class StorageBoard:
         running = self._context.operations.find_running(resource)
         if running is None:
             return None
-        self._by_operation[running.id] = running.resources
+        if running.id not in self._followed:
+            self._followed.add(running.id)
+            self._context.spawn(self._follow(running), name=f"compute.follow.{running.id}")
         return running.id
+
+    async def _follow(self, operation: Operation) -> None:
+        """Show at what it changes that an operation has ended."""
+        now = operation
+        while not now.state.is_final:
+            now = await self._context.operations.wait(operation.id, FOLLOW_SECONDS)
+            await asyncio.sleep(0)  # While the core stops, waiting returns at once.
+        self._followed.discard(operation.id)
+        for resource in operation.resources:
+            self._refresh_resource(resource)
 
     def _refresh_resource(self, resource: ResourceRef) -> None:
         if resource.kind == "volume":

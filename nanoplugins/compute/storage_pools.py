@@ -23,7 +23,7 @@ from nanocore.ids import NodeId, StoragePoolId, new_id
 from nanocore.model.storage_pool import StoragePathRecord, StoragePool, StoragePoolRecord
 from nanocore.wire import structs
 from nanoplugins.compute.drain import DRAIN, DrainInput, change_pool, set_path
-from nanoplugins.compute.records import NameRecord
+from nanoplugins.compute.records import COMPUTE_POOLS, NameRecord
 from nanoplugins.compute.storage_records import (
     DEFAULT_POOL,
     STORAGE_POOL_NAMES,
@@ -79,17 +79,6 @@ class StoragePools:
         if report.storage_paths:
             await self._parts.define_paths(node_id)
 
-    async def forget_node(self, node_id: NodeId) -> None:
-        """Take the paths of a cell that is gone out of every storage pool."""
-        for pool in {pool.id for pool, _ in paths_of(self._board.store, node_id)}:
-            await change_pool(
-                self._board,
-                pool,
-                lambda record: structs.replace(
-                    record, paths=[path for path in record.paths if path.node_id != node_id]
-                ),
-            )
-
     async def _list(self, message: ListStoragePools, _call: Call) -> Reply[PageInfo]:
         self._storage.refresh_pools_now()
         return self._storage.pools.page(message)
@@ -143,6 +132,16 @@ class StoragePools:
                 ErrorCode.WRONG_STATE,
                 f"storage pool {record.name} has {len(record.paths)} paths, such as {record.paths[0].path}; "
                 "remove them first",
+            )
+        users = [
+            pool.value.name
+            for pool in self._board.store.list(COMPUTE_POOLS)
+            if record.id in pool.value.storage_pool_ids
+        ]
+        if users:
+            raise NanoError(
+                ErrorCode.WRONG_STATE,
+                f"compute pool {users[0]} uses storage pool {record.name}; take it out there first",
             )
         await self._board.store.commit(
             Delete(STORAGE_POOLS, record.id, expect=entry.revision), Delete(STORAGE_POOL_NAMES, record.name)

@@ -13,9 +13,11 @@ from typing import Any
 
 from nanocore.testing.kernel_process import KernelProcess, wait_until
 from nanocore.testing.kill_points import DIE_SECONDS, killed_at, record_points
-from tests.system.crashes import delete, make, settled
+from tests.system.crashes import delete, make
+from tests.system.crashes import instance as the_instance
 from tests.system.storage_acts import MIB, done, make_volume, take_snapshot
 
+PEACE_SECONDS = 120.0
 AT_START = "cell/storage.define_paths/"
 """Fail points that every start meets, as a cell is told its paths then."""
 
@@ -33,7 +35,8 @@ class VolumeFile:
 
 def life(kernel: KernelProcess) -> None:
     """Go through every workflow, beginning with one running instance of one disk, and leave nothing."""
-    instance = kernel.client.get("/instances")["items"][0]
+    instance = the_instance(kernel)
+    assert instance is not None
     path = f"/instances/{instance['id']}"
     volume = make_volume(kernel)
     done(kernel, "PATCH", f"/volumes/{volume}", {"size_bytes": 12 * MIB})
@@ -110,10 +113,30 @@ def check_agreement(kernel: KernelProcess, read_volumes: ReadVolumes) -> None:
     assert client.get("/system")["problems"] == []
 
 
-def is_at_rest(kernel: KernelProcess) -> bool:
-    """Return whether nothing goes on and every volume has been heard of."""
-    volumes: list[dict[str, Any]] = list(kernel.client.items("/volumes"))
-    return settled(kernel) and not any(item["operation_id"] or item["state"] == "unknown" for item in volumes)
+def what_goes_on(kernel: KernelProcess) -> list[str]:
+    """Return what still changes, and which volumes have not been heard of."""
+    client = kernel.client
+    volumes: list[dict[str, Any]] = list(client.items("/volumes"))
+    instances: list[dict[str, Any]] = list(client.items("/instances"))
+    return [
+        *(
+            f"operation {item['kind']} is {item['state']} at {item['progress']}"
+            for item in client.items("/operations")
+            if item["state"] not in ("succeeded", "failed", "cancelled")
+        ),
+        *(f"volume {item['name']} is {item['state']}" for item in volumes if item["state"] == "unknown"),
+        *(f"volume {item['name']} has {item['operation_id']}" for item in volumes if item["operation_id"]),
+        *(f"instance has {item['operation_id']}" for item in instances if item["operation_id"]),
+        *("instance is unknown" for item in instances if item["state"]["observed"] == "unknown"),
+    ]
+
+
+def wait_for_peace(kernel: KernelProcess, point: str) -> None:
+    """Wait until nothing goes on any more."""
+    try:
+        wait_until(lambda: not what_goes_on(kernel), seconds=PEACE_SECONDS, what="peace")
+    except TimeoutError as error:
+        raise AssertionError(f"killed at {point}, no peace: {what_goes_on(kernel)}") from error
 
 
 def kill_everywhere(kernel: KernelProcess, read_volumes: ReadVolumes, more: str, *, every: int = 1) -> int:
@@ -128,7 +151,7 @@ def kill_everywhere(kernel: KernelProcess, read_volumes: ReadVolumes, more: str,
         assert dies(kernel, point, life), f"{point} was not reached"
         kernel.start()
         kernel.wait_ready()
-        wait_until(lambda: is_at_rest(kernel), seconds=60, what=f"peace after {point}")
+        wait_for_peace(kernel, point)
         try:
             check_agreement(kernel, read_volumes)
         except AssertionError as error:
