@@ -204,11 +204,12 @@ def set_qos(domain: libvirt.virDomain, qos: Qos, platform: Platform, *, is_live:
 
     define_edited(domain, lambda root: definition.set_limits(root, changed, platform))
     if is_live and domain.isActive():
-        _write_live_mark(domain, changed)
+        write_live_mark(domain, changed)
     return refused
 
 
-def _write_live_mark(domain: libvirt.virDomain, mark: Mark) -> None:
+def write_live_mark(domain: libvirt.virDomain, mark: Mark) -> None:
+    """Write the mark of what runs, which tells the limits in force."""
     element = domain_xml.mark_element(mark)
     # libvirt adds prefix and namespace by itself.
     attributes = {name: value for name, value in element.attrib.items() if not name.startswith("xmlns")}

@@ -6,8 +6,8 @@ Built as a tree, never as text, so that no name or path can become markup.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from nanocore.capabilities.hypervisor import GuestSpec
 from nanocore.errors import ErrorCode, NanoError
@@ -63,6 +63,10 @@ class Mark:
     def enforced(self) -> Qos:
         """What is wanted and possible here."""
         return without(self.qos, self.limits_unsupported)
+
+    def lacking(self, names: Iterable[str]) -> Mark:
+        """Return it with more limits that are not possible."""
+        return replace(self, limits_unsupported=tuple(sorted({*self.limits_unsupported, *names})))
 
 
 def without(qos: Qos, fields: Mapping[str, object] | tuple[str, ...]) -> Qos:

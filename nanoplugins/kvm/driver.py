@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -193,9 +194,13 @@ class KvmDriver:
 
     async def start(self, id: InstanceId) -> None:
         """Start it."""
-        start = partial(power.start, platform=self._platform)
-        await self._change(id, start, "started")
+        left_out = await self._change(id, partial(power.start, platform=self._platform), "started")
         await self._guests.read(id)
+        if left_out:
+            # Not tried again: each refusal costs a start.
+            missing = {**self._info.limits_unsupported, **left_out}
+            self._info = replace(self._info, limits_unsupported=missing)
+            self._platform = replace(self._platform, limits_unsupported=missing)
 
     async def shut_down(self, id: InstanceId) -> None:
         """Press its power button."""

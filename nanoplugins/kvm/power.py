@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import libvirt
@@ -21,18 +21,19 @@ _TOO_LATE = frozenset({libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_INTERN
 """What libvirt's drivers say to a domain that is as wanted already."""
 
 
-def start(domain: libvirt.virDomain, platform: Platform) -> None:
-    """Start a stopped or crashed guest, without limits that libvirt can't put in force."""
+def start(domain: libvirt.virDomain, platform: Platform) -> Mapping[str, str]:
+    """Start a stopped or crashed guest; return the limits that could not be put in force, each with the reason."""
     state = _state(domain)
     if state is RUNNING:
-        return
+        return {}
     if state is CRASHED:
         _cut(domain)  # a guest that panicked is kept for a look at it, and is still there
     elif state is not STOPPED:
         remedy = "restore it" if state is SUSPENDED else "resume or stop it first"
         raise _wrong(domain, state, "started", remedy)
     with _already(domain, RUNNING):
-        limits.start(domain, platform)
+        return limits.start(domain, platform)
+    return {}
 
 
 def shut_down(domain: libvirt.virDomain) -> None:
