@@ -170,7 +170,7 @@ class Composer:
         nics = await self._nics(values, errors)
         cloud_init = compose_cloud_init(values.cloud_init, errors)
         volumes = self._volumes(values, errors)
-        await self._check_user_data(cloud_init, errors)
+        await self.check_user_data(cloud_init, errors)
         return _Parts(image, media, data, nics, cloud_init, volumes, storage_pool_id)
 
     async def _image(self, id: ImageId | None, errors: FieldErrors) -> SourceImage | None:
@@ -310,7 +310,7 @@ class Composer:
             )
         return ComputePoolId(entry.value.id)
 
-    async def _check_user_data(self, cloud_init: CloudInit | None, errors: FieldErrors) -> None:
+    async def check_user_data(self, cloud_init: CloudInit | None, errors: FieldErrors) -> None:
         """Ask what knows cloud-init; a cell could only tell later that the guest never became ready."""
         if cloud_init is None or not cloud_init.user_data:
             return

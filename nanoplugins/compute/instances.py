@@ -133,6 +133,7 @@ class Instances:
         self._check_sizes(message)
         errors = FieldErrors()
         cloud_init = compose_cloud_init(message.cloud_init, errors)
+        await self._composer.check_user_data(cloud_init, errors)
         errors.check()
         store = self._board.store
         entry = store.get(INSTANCES, message.id)

@@ -64,7 +64,13 @@ class GuestAgent:
     async def set_password(self, username: str, password_hash: str) -> None:
         """Set a user's password by its crypt(3) hash."""
         hidden = base64.b64encode(password_hash.encode()).decode()
-        await self._ask("guest-set-user-password", {"username": username, "password": hidden, "crypted": True})
+        try:
+            await self._ask("guest-set-user-password", {"username": username, "password": hidden, "crypted": True})
+        except NanoError as error:
+            if error.code is not ErrorCode.WRONG_STATE:
+                raise
+            text = f"the guest did not set the password of user {username}; is there such a user? {error.message}"
+            raise NanoError(error.code, text, reason="guest_tools.password") from error
 
     async def set_hostname(self, hostname: str) -> None:
         """Set the host name, now and for later boots; ``wrong_state`` with the guest's words if it can't."""

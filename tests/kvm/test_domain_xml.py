@@ -157,6 +157,14 @@ def test_the_seed_is_a_read_only_disk() -> None:
     assert seed.find("readonly") is not None
 
 
+def test_a_guest_with_a_seed_may_tell_by_a_port_of_its_own() -> None:
+    assert build().find("devices/channel/source") is None
+    root = build(structs.replace(SPEC, seed_path="/seeds/web-1.iso", signal_path="/run/nano/guest_tools/2c4f"))
+    channel = next(each for each in root.findall("devices/channel") if each.find("source") is not None)
+    assert attribute(channel, "source", "path") == "/run/nano/guest_tools/2c4f"
+    assert attribute(channel, "target", "name") == "org.nano.ready.0"
+
+
 def test_a_port_may_be_named_and_isolated() -> None:
     nic = structs.replace(NIC, device="nano12345", is_isolated=True)
     element = build(structs.replace(SPEC, nics=[nic])).find("devices/interface")
