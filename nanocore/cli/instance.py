@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-from nanocore.cli.guest import READY_SECONDS, first_boot_options, pop_cloud_init, wait_ready
+from nanocore.cli.guest import READY_SECONDS, wait_ready
+from nanocore.cli.instance_changes import change_commands
+from nanocore.cli.instance_options import pop_qos, pop_values, qos_options, value_options
 from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
 from nanocore.cli.output import print_item
 from nanocore.cli.session import Session
+from nanocore.cli.sizes import Size
+from nanocore.cli.storage import disk_commands
+from nanocore.cli.templates import TEMPLATE
 from nanocore.errors import ErrorCode, NanoError
 
-UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 INSTANCE = NOUNS["instance"]
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes with an IEC unit: 512M, 2G, 1.5GiB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """Return bytes."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
-        if found is None:
-            self.fail(f"{value!r} is no size; write it like 512M or 2G", param, ctx)
-        return int(float(found[1]) * UNITS[found[2].upper()])
+NO_LIMIT = 0
+"""What a limit is set to, to take it off."""
 
 
 def group() -> click.Group:
     """Return the group with all its verbs."""
-    from nanocore.cli.storage import disk_commands
-
     made = noun_group("instance")
-    for command in disk_commands():
+    for command in (*disk_commands(), *change_commands()):
         made.add_command(command)
     for command in (_create, _update, _explain, *(_action(name, text) for name, text in ACTIONS.items())):
         made.add_command(command)
@@ -52,67 +40,76 @@ ACTIONS = {
     "reset": "Press its reset button.",
     "pause": "Stop its processors.",
     "resume": "Let it go on.",
+    "suspend": "Write its memory to disk and stop it.",
+    "restore": "Let a suspended one go on where it was.",
 }
 
 
-@click.command("create", help="Make an instance from a disk image and start it.")
+CREATE_HELP = """Make an instance and start it.
+
+Cloned from a disk image, with a data disk and two network cards:
+
+  nano instance create web-1 --image debian --memory 2G --disk 10G,name=data --nic default --nic lan
+
+Blank, to install a system from a media image:
+
+  nano instance create web-2 --boot-disk 20G --media debian-12-netinst
+"""
+
+
+@click.command("create", help=CREATE_HELP.replace("\n\n  nano", "\n\n\b\n  nano"))
 @click.argument("name")
-@click.option("--image", required=True, help="Disk image, by name or id.")
-@click.option("--vcpus", type=int, help="Virtual processors [default: 1].")
-@click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 512M or 2G [default: 1G].")
-@click.option("--disk", "disk_size_bytes", type=Size(), help="Boot disk [default: the image's size].")
-@click.option("--compute-pool", help="Compute pool, by name or id [default: default].")
-@click.option("--node", help="Cell to run on, by name or id [default: placement chooses].")
-@click.option("--network", help="Network, by name or id [default: the default network].")
-@click.option("--description", help="Free text.")
-@click.option("--tag", "tags", multiple=True, help="Label; may be given more than once.")
-@click.option("--autostart", is_flag=True, default=None, help="Start it whenever its cell starts.")
-@click.option("--protected", is_flag=True, default=None, help="Refuse to delete it.")
-@click.option("--no-start", is_flag=True, help="Only make it.")
-@first_boot_options
+@click.option("--template", help="Template to take from what is not said here, by name or id.")
+@value_options
 @click.pass_obj
-def _create(session: Session, /, name: str, image: str, no_start: bool, **options: Any) -> None:  # noqa: ANN401, FBT001
-    is_awaited = options.pop("wait_ready")
-    cloud_init = pop_cloud_init(options)
-    references = {
-        "compute_pool_id": ("compute-pool", "compute_pool"),
-        "node_id": ("node", "node"),
-        "network_id": ("network", "network"),
-    }
-    body: dict[str, Any] = {"name": name, "image_id": resolve(session, NOUNS["disk-image"], image)}
-    for field, (noun, option) in references.items():
-        reference = options.pop(option)
-        if reference is not None:
-            body[field] = resolve(session, NOUNS[noun], reference)
-    body |= {key: value for key, value in options.items() if value is not None and value != ()}
-    if no_start:
-        body["is_started"] = False
-    if cloud_init is not None:
-        body["cloud_init"] = cloud_init
+def _create(session: Session, /, name: str, **options: Any) -> None:  # noqa: ANN401
+    is_awaited = options.pop("wait_ready") and not options["no_start"]
+    template = options.pop("template")
+    body: dict[str, Any] = {"name": name} | pop_values(session, options)
+    if template is not None:
+        body["template_id"] = resolve(session, TEMPLATE, template)
     ended = follow(session, session.client.request("POST", "/instances", json=body))
     if ended is None:
         return
     id = str(ended["resources"][0]["id"])
-    if is_awaited and not no_start:
+    if is_awaited:
         wait_ready(session, id, name, READY_SECONDS)
     print_item(session.client.get(f"/instances/{id}"), session.output)
 
 
-@click.command("update", help="Change it; sizes change at the next start.")
+@click.command("update", help="Change it: at once where the guest allows it, else at its next start.")
 @click.argument("reference")
 @click.option("--name", help="New name.")
 @click.option("--description", help="Free text.")
 @click.option("--vcpus", type=int, help="Virtual processors.")
 @click.option("--memory", "memory_bytes", type=Size(), help="Memory, such as 512M or 2G.")
+@click.option("--tag", "tags", multiple=True, help="Label; all of them, may be given more than once.")
+@click.option("--no-tags", is_flag=True, help="Take all labels off.")
+@click.option("--firmware", type=click.Choice(["bios", "uefi"]), help="What it boots with from its next start on.")
 @click.option("--autostart/--no-autostart", default=None, help="Start it whenever its cell starts.")
 @click.option("--protected/--not-protected", default=None, help="Refuse to delete it.")
+@qos_options
+@click.option("--no-limits", is_flag=True, help="Take all limits off.")
 @click.pass_obj
 def _update(session: Session, /, reference: str, **options: Any) -> None:  # noqa: ANN401
+    id = resolve(session, INSTANCE, reference)
+    qos = pop_qos(options)
+    if options.pop("no_limits"):
+        options["qos"] = {}
+    elif qos is not None:
+        # The API replaces all limits: those that were not said here stay.
+        merged = session.client.get(f"/instances/{id}")["qos"] | qos
+        options["qos"] = {name: value for name, value in merged.items() if value not in {None, NO_LIMIT}}
+    no_tags, tags = options.pop("no_tags"), list(options.pop("tags"))
     body = {key: value for key, value in options.items() if value is not None}
+    if tags or no_tags:
+        body["tags"] = tags
     if not body:
         raise NanoError(ErrorCode.INVALID_ARGUMENT, "say what to change; see: nano instance update --help")
-    id = resolve(session, INSTANCE, reference)
-    print_item(session.client.request("PATCH", f"/instances/{id}", json=body), session.output)
+    changed = session.client.request("PATCH", f"/instances/{id}", json=body)
+    print_item(changed, session.output)
+    if changed["changes_at_next_start"]:
+        click.echo(f"at the next start: {', '.join(changed['changes_at_next_start'])}", err=True)
 
 
 @click.command("explain", help="Say why it is where it is.")

@@ -17,6 +17,7 @@ from nanocore.errors import ErrorCode, NanoError
 
 GROUPS: dict[str, tuple[str, str]] = {
     "instance": ("nanocore.cli.instance:group", "Virtual machines that Nano manages"),
+    "template": ("nanocore.cli.templates:group", "Stored answers for creating instances"),
     "guest": ("nanocore.cli.guest:group", "What is inside instances"),
     "compute-pool": ("nanocore.cli.zone:compute_pool_group", "Named sets of cells"),
     "node": ("nanocore.cli.zone:node_group", "Running kernels"),

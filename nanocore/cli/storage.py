@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from nanocore.cli.instance import INSTANCE, Size
 from nanocore.cli.nouns import ID, NAME, NOUNS, Noun, follow, noun_group, resolve
 from nanocore.cli.output import Column, field, print_item, print_items, size
 from nanocore.cli.session import Session
+from nanocore.cli.sizes import Size
 from nanocore.errors import ErrorCode, NanoError
 
+INSTANCE = NOUNS["instance"]
 VOLUME = Noun(
     "volume",
     "/volumes",
