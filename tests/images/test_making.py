@@ -252,6 +252,7 @@ def settled(kernel: KernelProcess) -> bool:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("is_started", [True, False])
 def test_build_killed_at_every_point(stopped: KernelProcess, qcow2: bytes, is_started: bool) -> None:  # noqa: FBT001
     stopped.start()
@@ -269,6 +270,7 @@ def test_build_killed_at_every_point(stopped: KernelProcess, qcow2: bytes, is_st
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1500)
 def test_import_killed_at_every_point(stopped: KernelProcess, site: Site) -> None:
     def work(kernel: KernelProcess) -> None:
         body = {"name": "made", "import_url": site.url}
