@@ -85,6 +85,7 @@ def _bridge_table(table: Table, network: NetworkSpec, ports: Sequence[PortSpec])
         table.rule("from_guest", match(field("icmpv6", "type"), FROM_ROUTERS), DROP),
         *_arp_rules(table, is_routed=is_routed),
         *(_sender_rules(table, network) if is_routed else ()),
+        *(_forward_rules(table) if is_routed else ()),
         table.chain("to_guest"),
         table.rule("to_guest", match(concat(meta("oifname"), ETHER_TARGET), "@macs"), ACCEPT),
         table.rule("to_guest", match({"&": [ETHER_TARGET, GROUP_BIT]}, GROUP_BIT), ACCEPT),
@@ -94,6 +95,15 @@ def _bridge_table(table: Table, network: NetworkSpec, ports: Sequence[PortSpec])
         table.rule("prerouting", match(meta("iifname"), "@devices"), jump("from_guest")),
         table.base_chain("postrouting", "postrouting", RAW_PRIORITY),
         table.rule("postrouting", match(meta("oifname"), "@devices"), jump("to_guest")),
+    ]
+
+
+def _forward_rules(table: Table) -> list[Expr]:
+    """Return that nothing goes from guest to guest on the bridge, also where a port is not isolated."""
+    return [
+        table.base_chain("forward", "forward", RAW_PRIORITY),
+        table.rule("forward", match(meta("iifname"), "@devices"), DROP),
+        table.rule("forward", match(meta("oifname"), "@devices"), DROP),
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from nanocore.testing.network_suite import network_spec, port_spec
 from nanoplugins.network_bridge.config import NetworkBridgeConfig
+from nanoplugins.network_bridge.names import device_name
 from tests.network_bridge import frames
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("namespaces")]
@@ -105,8 +106,12 @@ def test_frames_are_looked_at_before_they_are_routed(world: Any) -> None:
     assert [what for what, frame in ILLEGAL.items() if not caught(world, frame)] == []
 
 
-def test_frames_do_not_reach_other_guests_by_themselves(world: Any) -> None:
-    """Not even legal broadcasts: what the good guest sees is the node's alone."""
+@pytest.mark.parametrize("isolated", ["on", "off"])
+def test_frames_do_not_reach_other_guests_by_themselves(world: Any, isolated: str) -> None:
+    """Not even legal broadcasts: what the good guest sees is the node's alone, also if its port lost its mark."""
+    for port in (EVIL, GOOD):
+        world.sh("bridge", "link", "set", "dev", device_name(port.nic_id), "isolated", isolated)
+    assert world.ping(world.evil, OTHERS)
     with ExitStack() as stack:
         listener = stack.enter_context(world.within(world.good, frames.open_raw("eth0")))
         sender = stack.enter_context(world.within(world.evil, frames.open_raw("eth0")))
