@@ -176,6 +176,7 @@ class ComputeService:
 
     async def _reconcile(self, id: NodeId, inventory: Inventory) -> None:
         self._board.cells.put_inventory(id, inventory)
+        await self._board.keep_size(id)
         await self._storage.put_inventory(id, inventory)
         store = self._board.store
         records = [entry.value for entry in store.list(INSTANCES, index="node", value=id)]

@@ -170,6 +170,7 @@ FIELDS: dict[str, str] = {
     "instances_unknown": "Instances whose state nobody knows, as their node does not answer",
     "is_kept": "Whether the volume stays when the instance is deleted",
     "is_ok": "Whether all is well",
+    "lacks": "What the hypervisor or the machine of the node can not do",
     "limits_unsupported": "Limits that the cell can not put in force",
     "media": "Drives for media images",
     "media_image": "Name of the media image in the drive",
