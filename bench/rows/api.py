@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.child import Child, child
 from bench.figure import Figure, Size, of_rounds
-from bench.http import Target, bare_tornado, get, load, send
+from bench.http import Target, bare_tornado, get, latencies, load, send
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess
 
 API = "/api/v2"
@@ -37,6 +38,8 @@ WHY_ONE = (
     "beyond Tornado's own work: the access log's JSON line (about 10 % of a request), the message through dispatch and "
     "authorizer (8 %), ten more headers, and the cell's report every two seconds (8 %)"
 )
+WHY_TAIL = "a page of 1,000 is 2 MB that is written on the loop, and each update is a durable commit"
+UPDATES, LISTS = 100, 10
 WHY_LIST = "two thirds are imports (the interpreter, click, httpx2 with httpcore2 and ssl), the rest JSON and the table"
 BARE_LIST = """
 import http.client, json, socket, sys
@@ -142,6 +145,44 @@ async def rates(node: Node, tornado: Child, size: Size) -> list[Figure]:
     return figures
 
 
+async def busy(node: Node, updates: int, lists: int, is_over: asyncio.Event) -> None:
+    """Change ``updates`` instances and read ``lists`` pages of 1,000 each second until ``is_over``."""
+    ids = [item["id"] for item in json.loads(await get(node.local("/instances?limit=1000")))["items"]]
+
+    async def every(pause: float, act: Callable[[int], Awaitable[object]]) -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            begun = time.perf_counter()
+            await act(number)
+            await asyncio.sleep(max(0.0, pause - (time.perf_counter() - begun)))
+
+    async def update(number: int) -> None:
+        body = json.dumps({"description": f"change {number}"}).encode()
+        await send(node.local(f"/instances/{ids[number % len(ids)]}"), "PATCH", [body])
+
+    async def read(_number: int) -> None:
+        await get(node.local("/instances?limit=1000"))
+
+    await asyncio.gather(*(every(8 / updates, update) for _ in range(8)), every(1 / lists, read))
+
+
+async def tail(node: Node, size: Size) -> list[Figure]:
+    """Return the slowest hundredth of single reads while everything changes, beside the same on a quiet node."""
+    one, requests = node.local(f"/instances/{node.instance_id}"), size.of(20, 600, 3000)
+    found = []
+    for _ in range(size.of(1, 3, 5)):
+        quiet = await latencies(one, requests)
+        is_over = asyncio.Event()
+        work = asyncio.create_task(busy(node, UPDATES, LISTS, is_over))
+        loaded = await latencies(one, requests)
+        is_over.set()
+        await work
+        found.append((loaded[len(loaded) * 99 // 100], quiet[len(quiet) * 99 // 100]))
+    name = f"GET one instance during {UPDATES} updates and {LISTS} lists of 1,000 a second: p99"
+    return [of_rounds(name, "ms", found, goal="<= 3", n=requests, why=WHY_TAIL)]
+
+
 def run_timed(command: list[str]) -> tuple[float, float]:
     """Return the seconds and the CPU seconds of a whole process."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -173,7 +214,7 @@ async def measure(size: Size) -> list[Figure]:
             page.write_bytes(await get(node.local("/instances?limit=1000")))
             tls = {"certificate": str(find(kernel.root, "cert*.pem")), "key": str(find(kernel.root, "key.pem"))}
             async with child(bare_tornado, folder=folder, page=str(page), **tls) as tornado:
-                figures = await rates(node, tornado, size)
+                figures = [*await rates(node, tornado, size), *await tail(node, size)]
             return [*figures, *await asyncio.to_thread(listing, node, size.of(1, 7, 15))]
         finally:
             await asyncio.to_thread(kernel.stop)
