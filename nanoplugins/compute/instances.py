@@ -144,6 +144,7 @@ class Instances:
         changed = structs.replace(entry.value, **wanted)
         if cloud_init is not None:
             changed = structs.replace(changed, cloud_init=cloud_init)
+        self._placing.check_growth(entry.value, changed)
         changes: list[Put | Delete] = [Put(INSTANCES, message.id, changed, expect=entry.revision)]
         if changed.name != entry.value.name:
             if store.get(INSTANCE_NAMES, changed.name) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nanocore.capabilities.placement import Candidate, Decision, PlacementRequest, Placer
+from nanocore.capabilities.placement import Candidate, Decision, PlacementFilter, PlacementRequest, Placer
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ComputePoolId, InstanceId, NodeId
@@ -17,6 +17,8 @@ from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES
 from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, open_pools
 from nanoplugins.compute.views import cell_usage
+
+SIZE_FILTERS = ("cpu", "memory")
 
 
 class Placing:
@@ -62,6 +64,28 @@ class Placing:
         finally:
             del self._reserved[record.id]
 
+    def check_growth(self, before: InstanceRecord, after: InstanceRecord) -> None:
+        """Raise ``no_capacity`` if an instance would outgrow its cell; filters that look at size alone are asked."""
+        if after.vcpus <= before.vcpus and after.memory_bytes <= before.memory_bytes:
+            return
+        pool = self._board.store.get(COMPUTE_POOLS, after.compute_pool_id)
+        if pool is None or after.node_id is None:
+            return
+        request = PlacementRequest(
+            instance_id=after.id,
+            vcpus=after.vcpus,
+            memory_bytes=after.memory_bytes,
+            disk_bytes=0,
+            node_id=after.node_id,
+        )
+        filters = self._context.collected(PlacementFilter)
+        for candidate in self._candidate(after.node_id, pool.value, without=after.id):
+            for name in SIZE_FILTERS:
+                reason = filters[name].refuse(request, candidate) if name in filters else None
+                if reason is not None and candidate.usage.cores:
+                    text = f"{after.name} can't grow on {candidate.name}: {reason}"
+                    raise NanoError(ErrorCode.NO_CAPACITY, text, reason="placement.growth")
+
     def _candidates(self, pool_id: ComputePoolId) -> list[Candidate]:
         pool = self._board.store.get(COMPUTE_POOLS, pool_id)
         if pool is None:
@@ -74,12 +98,13 @@ class Placing:
             )
         return [candidate for id in pool.value.cells for candidate in self._candidate(id, pool.value)]
 
-    def _candidate(self, id: NodeId, pool: ComputePoolRecord) -> list[Candidate]:
+    def _candidate(self, id: NodeId, pool: ComputePoolRecord, *, without: InstanceId | None = None) -> list[Candidate]:
         cell = self._board.cells.find(id)
         if cell is None:
             return []
         records = {entry.key: entry.value for entry in self._board.store.list(INSTANCES, index="node", value=id)}
         records |= {key: record for key, record in self._reserved.items() if record.node_id == id}
+        records.pop(without or "", None)
         return [
             Candidate(
                 node_id=id,

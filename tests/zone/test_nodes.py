@@ -126,6 +126,11 @@ def test_a_node_with_instances_is_not_removed_and_they_are_named(
     assert "2 instances live on node cell-2 (away-1, away-2)" in error.message
     for instance_id in made:
         client.wait(client.request("DELETE", f"/instances/{instance_id}"))
+    body = {"name": "kept", "size_bytes": 1024**2, "node_id": id}
+    volume = client.wait(client.request("POST", "/volumes", json=body))["result"]["volume_id"]
+    error = refusal(lambda: client.request("DELETE", f"/nodes/{id}"))
+    assert "1 volumes lie on node cell-2, such as kept" in error.message
+    client.wait(client.request("DELETE", f"/volumes/{volume}"))
     client.request("DELETE", f"/nodes/{id}")
     assert find_node(kernel, "cell-2")["state"] is None
 
@@ -205,7 +210,11 @@ def test_overcommit_of_a_pool_is_enforced_and_named(kernel: KernelProcess, small
     image = upload(kernel, small_image)
     changed = client.request("PATCH", f"/compute-pools/{pool['id']}", json={"cpu_overcommit": 1.0})
     assert changed["cpu_overcommit"] == 1.0
-    client.wait(create(kernel, "full", image, vcpus=cores))
+    full = client.wait(create(kernel, "full", image, vcpus=cores))["result"]["instance_id"]
+    error = refusal(lambda: client.request("PATCH", f"/instances/{full}", json={"vcpus": cores + 1}))
+    assert error.code is ErrorCode.NO_CAPACITY
+    assert "full can't grow on core-1" in error.message
+    assert client.get(f"/instances/{full}")["vcpus"] == cores
     error = refusal(lambda: client.wait(create(kernel, "over", image)))
     assert error.code is ErrorCode.NO_CAPACITY
     assert f"{cores + 1} vCPUs would be promised, the limit is {cores}" in error.message
