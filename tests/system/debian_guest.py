@@ -14,7 +14,7 @@ from tests.system.acts import MIB, create, upload
 
 BOOT_SECONDS = 900.0
 """Some fifty under software emulation on an idle machine; a deadline costs nothing when the guest comes earlier."""
-SSH_SECONDS = 300
+SSH_SECONDS = 900
 LOOK_SECONDS = 0.5
 USER = "ada"
 
@@ -28,6 +28,8 @@ class DebianGuest:
         self.address = address
         self._key = key
         self._user = user
+        self.first: dict[str, Any] = {}
+        """What was known of its inside when it became ready for the first time."""
 
     def instance(self) -> dict[str, Any]:
         """Return it as the API shows it."""
