@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,6 +200,27 @@ def test_import_of_no_image_leaves_nothing(kernel: KernelProcess, site: Site) ->
             kernel.client.wait(kernel.client.request("POST", path, json={"name": "x", "import_url": site.url}))
     check_nothing_is_left(kernel, kept=0)
     assert list(kernel.client.items("/media-images")) == []
+
+
+@pytest.mark.needs("root")
+def test_full_disk_ends_imports_and_builds_with_nothing_left(tmp_path: Path, site: Site, qcow2: bytes) -> None:
+    site.data = qcow2 + bytes(8 * 1024**2)
+    process = KernelProcess(tmp_path / "node", SIM_CONFIG + IMPORTS + "reserve_bytes = 0\n")
+    folder = process.root / "var/lib/nano/images"
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+    try:
+        process.start()
+        process.wait_ready()
+        instance = make_instance(process, qcow2)
+        for body in ({"import_url": site.url}, {"from_instance_id": instance["id"]}):
+            with pytest.raises(NanoError) as caught:
+                process.client.wait(process.client.request("POST", "/disk-images", json={"name": "x"} | body))
+            assert caught.value.code is ErrorCode.NO_CAPACITY, caught.value
+            check_nothing_is_left(process, kept=1)
+    finally:
+        process.stop()
+        subprocess.run(["umount", folder], check=True)
 
 
 def test_cancelled_import_leaves_nothing(kernel: KernelProcess, site: Site) -> None:
