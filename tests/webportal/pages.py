@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, Response, expect
+from playwright.sync_api import Error as PlaywrightError
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -27,6 +28,8 @@ ARGUMENTS = (
 )
 AXE = Path(__file__).parents[2] / "nanoplugins" / "webportal" / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+"""What Chromium makes of every connection when a network device comes or goes, as with guests of other tests."""
 WIDE = 1366
 NARROW = 390
 
@@ -123,12 +126,12 @@ class Faults:
         assert not self.foreign, f"requests to {sorted(self.foreign)}"
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and NETWORK_CHANGED not in message.text:
             self.found.append(f"console {message.type}: {message.text[:500]}")
 
     def _failed(self, request: Request) -> None:
         # Leaving a page aborts what it was still asking for.
-        if request.failure != "net::ERR_ABORTED":
+        if request.failure not in ("net::ERR_ABORTED", NETWORK_CHANGED):
             self.found.append(f"failed: {request.method} {request.url}: {request.failure}")
 
     def _answered(self, response: Response) -> None:
@@ -161,8 +164,17 @@ class Portal:
 
     def open(self, path: str) -> None:
         """Go to a page and wait until its heading and everything it loads are there."""
-        self.page.goto(self.base_url + path)
+        self.go(path)
         self.settle()
+
+    def go(self, path: str) -> None:
+        """Load a page; once more when the machine's network changed in the middle of it."""
+        try:
+            self.page.goto(self.base_url + path)
+        except PlaywrightError as error:
+            if NETWORK_CHANGED not in error.message:
+                raise
+            self.page.goto(self.base_url + path)
 
     def settle(self) -> None:
         """Wait for the heading, and for every spinner to be gone."""
@@ -171,7 +183,7 @@ class Portal:
 
     def log_in(self, username: str, password: str) -> None:
         """Log in by the form; afterwards the overview is shown."""
-        self.page.goto(self.base_url + "/")
+        self.go("/")
         self.page.locator("input[name=username]").fill(username)
         self.page.locator("input[name=password]").fill(password)
         self.page.locator("input[name=password]").press("Enter")

@@ -24,8 +24,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "portal"
-CRAWLED = LOOKS if os.environ.get("NANO_FULL") else (LOOKS[0], LOOKS[3], LOOKS[5], LOOKS[6])
-"""By default each theme, language and width twice; all eight with ``--full``."""
+CRAWLED = LOOKS if os.environ.get("NANO_FULL") else (LOOKS[0], LOOKS[-1])
+"""By default each theme, language and width once; all eight with ``--full``."""
 MIB = 1024**2
 
 
@@ -71,7 +71,7 @@ def test_every_page_is_sound(peopled: KernelProcess, browser: Browser, look: Loo
         log_in(tab, peopled)
         count = tab.crawl(ARTEFACTS)
         tab.faults.check()
-    assert count >= 60
+    assert count >= 55  # pages, tabs, dialogs, and the serial console of a running instance
 
 
 def test_actions_on_many_show_a_result_each(peopled: KernelProcess, browser: Browser) -> None:

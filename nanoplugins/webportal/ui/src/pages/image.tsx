@@ -38,7 +38,7 @@ export function ImagePage({ topic }: { topic: ImageTopic }) {
       {(image) => (
         <SpaceBetween size="l">
           <Properties image={image} />
-          {isDisk && <Caches image={image} />}
+          <Caches image={image} topic={topic} />
         </SpaceBetween>
       )}
     </ItemPage>
@@ -141,7 +141,7 @@ function UsedBy({ image }: { image: Image }) {
   );
 }
 
-function Caches({ image }: { image: Image }) {
+function Caches({ image, topic }: { image: Image; topic: ImageTopic }) {
   const { t } = useTranslation(["images", "common"]);
   const all = useQuery(nodes());
   const { ask } = useFollow();
@@ -158,7 +158,7 @@ function Caches({ image }: { image: Image }) {
         {
           id: "evict",
           text: t("evict"),
-          run: (cell) => void ask(t("evicting", { name: cell.name }), () => post(`/disk-images/${image.id}/actions/evict`, { node_id: cell.id })),
+          run: (cell) => void ask(t("evicting", { name: cell.name }), () => post(`/${topic}/${image.id}/actions/evict`, { node_id: cell.id })),
         },
       ]}
     />
