@@ -33,6 +33,8 @@ pytestmark = [
 ]
 COUNT, PER_SECOND = (1000, 100) if os.environ.get("NANO_FULL") else (200, 20)
 SLOW = 30_000
+ROOM = "\n[placement]\nvcpus_per_core = 64\n"
+"""A simulated cell has 64 cores."""
 WATCHED_SECONDS = 10
 WRITERS = 4
 SMOOTHNESS = """(seconds) => new Promise((done) => {
@@ -58,7 +60,7 @@ SMOOTHNESS = """(seconds) => new Promise((done) => {
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
     """A simulated node with many instances."""
     folder = tmp_path_factory.mktemp("crowded")
-    process = KernelProcess(folder, SIM_CONFIG.replace('"-webportal"', '"-kvm"'))
+    process = KernelProcess(folder, SIM_CONFIG.replace('"-webportal"', '"-kvm"') + ROOM)
     process.start()
     try:
         process.wait_ready()
