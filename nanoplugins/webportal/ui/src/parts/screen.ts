@@ -26,7 +26,13 @@ export function openScreen(element: HTMLElement, address: string, onOpen: () => 
   rfb.focusOnClick = true;
   rfb.background = "#000";
   rfb.addEventListener("connect", onOpen);
-  const closed = new Promise<void>((resolve) => rfb.addEventListener("disconnect", () => resolve()));
+  let isOpen = true;
+  const closed = new Promise<void>((resolve) =>
+    rfb.addEventListener("disconnect", () => {
+      isOpen = false;
+      resolve();
+    }),
+  );
   const press = (name: string) => {
     if (name === "ctrlAltDel") return rfb.sendCtrlAltDel();
     const symbols = COMBINATIONS[name] ?? [];
@@ -35,7 +41,11 @@ export function openScreen(element: HTMLElement, address: string, onOpen: () => 
   };
   return {
     closed,
-    close: () => rfb.disconnect(),
+    // noVNC complains of closing what the guest's end has closed already.
+    close: () => {
+      if (isOpen) rfb.disconnect();
+      isOpen = false;
+    },
     press,
     // Typed key by key: a guest without an agent has no clipboard to share.
     paste: (text) => [...text.replaceAll("\r", "")].forEach((character) => rfb.sendKey(symbolOf(character), null)),
