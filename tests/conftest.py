@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pycdlib
@@ -98,21 +99,38 @@ def debian_image() -> Path:
     return cached
 
 
-@pytest.fixture
-def real_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
-    """An all-in-one node on real libvirt, QEMU and bridges, running; everything it made is gone afterwards."""
-    bridges, tables = real.own_links(), real.own_tables()
-    process = KernelProcess(tmp_path, real.configuration(libvirtd.uri), name="real-1")
+@contextmanager
+def real_node(folder: Path, libvirtd: PrivateLibvirtd, *, has_portal: bool = False) -> Iterator[KernelProcess]:
+    """Run an all-in-one node on real libvirt, QEMU and bridges; everything it made is gone afterwards."""
+    configuration = real.configuration(libvirtd.uri)
+    if has_portal:
+        configuration = configuration.replace('"-webportal", ', "")
+    process = KernelProcess(folder, configuration, name="real-1")
     process.start()
     try:
         process.wait_ready()
         wait_until(lambda: process.client.get("/nodes")["items"][0]["usage"]["cores"], seconds=60, what="a report")
         yield process
         remove_instances(process)
+        names = real.network_names(process)
     finally:
         process.stop()
     assert real.domains(libvirtd.uri) == {}
-    assert real.own_links() == bridges
-    assert real.own_tables() == tables
+    assert real.own_links().isdisjoint(name.bridge for name in names)
+    assert real.own_tables().isdisjoint(name.table for name in names)
     assert real.volume_files(process) == set()
-    assert not real.processes_of(tmp_path)
+    assert not real.processes_of(folder)
+
+
+@pytest.fixture
+def real_kernel(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
+    """An all-in-one node on real libvirt, QEMU and bridges, running; everything it made is gone afterwards."""
+    with real_node(tmp_path, libvirtd) as process:
+        yield process
+
+
+@pytest.fixture
+def real_portal(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
+    """The same, with the portal."""
+    with real_node(tmp_path, libvirtd, has_portal=True) as process:
+        yield process

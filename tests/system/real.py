@@ -13,6 +13,7 @@ from typing import Any
 
 from nanocore.client.websocket import open_console
 from nanocore.testing.kernel_process import KernelProcess, wait_until
+from nanoplugins.network_bridge.names import NetworkNames
 
 READY_SECONDS = 90.0
 """A guest under software emulation on a busy machine boots in 5 to 30 s."""
@@ -111,6 +112,12 @@ def volume_file(kernel: KernelProcess, id: str) -> Path:
     """Return the file of a volume in the pool."""
     folder = kernel.root / "var" / "lib" / "nano" / "storage_local"
     return next(folder.rglob(f"{id}.qcow2"))
+
+
+def network_names(kernel: KernelProcess) -> list[NetworkNames]:
+    """Return what the node's networks are called on this machine; other nodes' come and go meanwhile."""
+    node_id = kernel.client.get("/nodes")["items"][0]["id"]
+    return [NetworkNames.of(node_id, network["id"]) for network in kernel.client.get("/networks")["items"]]
 
 
 def own_links() -> set[str]:

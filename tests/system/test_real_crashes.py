@@ -78,8 +78,6 @@ def read_volumes(kernel: KernelProcess) -> dict[str, list[storage_crashes.Volume
     return found
 
 
-# The client leaves a socket open when the node dies while it connects (see KernelProcess).
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("every", [pytest.param(12, id="some"), pytest.param(1, id="all", marks=pytest.mark.full)])
 def test_killed_while_working_on_storage(stopped_kernel: KernelProcess, every: int) -> None:
     more = stopped_kernel.root / "more"

@@ -61,8 +61,6 @@ def read_volumes(kernel: KernelProcess) -> dict[str, list[storage_crashes.Volume
     }
 
 
-# The client leaves a socket open when the node dies while it connects (see KernelProcess).
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_killed_at_every_point_of_storage(stopped_kernel: KernelProcess) -> None:
     count = storage_crashes.kill_everywhere(stopped_kernel, read_volumes, "/more")
     print(f"storage, simulated: killed at {count} fail points, 0 lost, 0 doubled, 0 left, 0 stuck operations")

@@ -11,9 +11,8 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess, wait_until
-from nanocore.testing.libvirtd import PrivateLibvirtd
 from tests.system import real
-from tests.system.acts import remove_instances, upload, wait_for_state
+from tests.system.acts import upload, wait_for_state
 from tests.webportal.pages import LOOKS, Look, Portal, launch, portal, screen_colours
 from tests.webportal.people import people
 
@@ -110,20 +109,6 @@ def test_a_dead_kernel_shows_and_all_is_right_again(peopled: KernelProcess, brow
         peopled.wait_ready()
         expect(tab.page.get_by_role("button", name=re.compile("^Live")).first).to_be_visible(timeout=30_000)
         expect(tab.page.get_by_role("row").filter(has_text="web-1")).to_be_visible()
-
-
-@pytest.fixture
-def real_portal(tmp_path: Path, libvirtd: PrivateLibvirtd) -> Iterator[KernelProcess]:
-    """A node on real libvirt and QEMU, with the portal."""
-    process = KernelProcess(tmp_path, real.configuration(libvirtd.uri).replace('"-webportal", ', ""), name="real-1")
-    process.start()
-    try:
-        process.wait_ready()
-        wait_until(lambda: process.client.get("/nodes")["items"][0]["usage"]["cores"], seconds=60, what="a report")
-        yield process
-        remove_instances(process)
-    finally:
-        process.stop()
 
 
 @pytest.mark.needs("libvirt", "qemu", "namespaces")
