@@ -45,7 +45,7 @@ from nanoplugins.compute.board import Board
 from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
 from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
-from nanoplugins.compute.storage_records import VOLUMES, choose_pool, disk_of, get_volume
+from nanoplugins.compute.storage.records import VOLUMES, choose_pool, disk_of, get_volume
 from nanoplugins.compute.template_records import TemplateRecord
 
 SECTOR_BYTES = 512

@@ -29,8 +29,8 @@ from nanoplugins.compute.records import (
     get_instance,
 )
 from nanoplugins.compute.sources import SourceImage
-from nanoplugins.compute.storage_records import VOLUMES, claim_volume
-from nanoplugins.compute.volume_workflows import volume_resource
+from nanoplugins.compute.storage.records import VOLUMES, claim_volume
+from nanoplugins.compute.storage.volume_workflows import volume_resource
 
 CREATE = "instance.create"
 VOLUMES_SECONDS = 600

@@ -14,8 +14,8 @@ from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
 from nanoplugins.compute.records import INSTANCES, change_instance, forget_instance
-from nanoplugins.compute.storage_commands import StorageCommands
-from nanoplugins.compute.storage_records import forget_snapshots, release_kept, snapshots_of
+from nanoplugins.compute.storage.commands import StorageCommands
+from nanoplugins.compute.storage.records import forget_snapshots, release_kept, snapshots_of
 
 DELETE = "instance.delete"
 

@@ -33,9 +33,9 @@ from nanocore.model.node import Node, NodeState
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cell
-from nanoplugins.compute.drain import forget_paths
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, NODE_SETTINGS, NodeSettings
-from nanoplugins.compute.storage_records import VOLUMES
+from nanoplugins.compute.storage.drain import forget_paths
+from nanoplugins.compute.storage.records import VOLUMES
 from nanoplugins.compute.views import HOW_TO_START, sum_usage
 
 MAX_PROBLEMS = 100

@@ -15,7 +15,7 @@ from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES
-from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES, open_pools
+from nanoplugins.compute.storage.records import STORAGE_POOLS, VOLUMES, open_pools
 from nanoplugins.compute.views import cell_usage
 
 SIZE_FILTERS = ("cpu", "memory")

@@ -16,7 +16,7 @@ from nanocore.contracts.plugin import ConfigSection, PluginContext, PluginInfo
 from nanocore.contracts.service import Service
 from nanocore.contracts.state_store import Collection
 from nanocore.hookspecs import hookimpl
-from nanoplugins.compute import storage_records, template_records
+from nanoplugins.compute import template_records
 from nanoplugins.compute.batches import Batches
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.clone import Clones
@@ -35,8 +35,9 @@ from nanoplugins.compute.rebuild import Rebuilds
 from nanoplugins.compute.records import ALL
 from nanoplugins.compute.routes import all_routes
 from nanoplugins.compute.service import ComputeService
-from nanoplugins.compute.storage import Storage
-from nanoplugins.compute.storage_routes import storage_routes
+from nanoplugins.compute.storage import records as storage_records
+from nanoplugins.compute.storage.parts import Storage
+from nanoplugins.compute.storage.routes import storage_routes
 from nanoplugins.compute.templates import Templates, template_routes
 
 HOUR_SECONDS = 3600.0

@@ -22,7 +22,7 @@ from nanoplugins.compute.composing import whole_sectors
 from nanoplugins.compute.permits import check_permitted
 from nanoplugins.compute.records import TOMBSTONES, Tombstone, change_instance, get_instance
 from nanoplugins.compute.sources import SourceImage, get_disk_source
-from nanoplugins.compute.storage_records import VOLUMES, free_volume, snapshots_of
+from nanoplugins.compute.storage.records import VOLUMES, free_volume, snapshots_of
 
 REBUILD = "instance.rebuild"
 

@@ -27,7 +27,7 @@ from nanoplugins.compute.pools import ComputePools
 from nanoplugins.compute.power import PowerInput, power_kind
 from nanoplugins.compute.reconcile import Plan, plan
 from nanoplugins.compute.records import INSTANCES, TOMBSTONES, change_instance, get_instance
-from nanoplugins.compute.storage import Storage
+from nanoplugins.compute.storage.parts import Storage
 from nanoplugins.compute.templates import Templates
 
 INVENTORY_RETRY_SECONDS = 2.0

@@ -24,10 +24,11 @@ from nanocore.wire import Request
 from nanoplugins.agent.drivers import Drivers
 from nanoplugins.agent.guests import GuestCommands
 from nanoplugins.agent.storage import StorageCommands
-from nanoplugins.compute import records, storage_records
+from nanoplugins.compute import records
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
-from nanoplugins.compute.storage import Storage
+from nanoplugins.compute.storage import records as storage_records
+from nanoplugins.compute.storage.parts import Storage
 from nanoplugins.sim.config import SimConfig
 from nanoplugins.sim.hypervisor import SimHypervisor
 from nanoplugins.sim.storage import SimStorage

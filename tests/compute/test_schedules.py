@@ -17,7 +17,7 @@ from nanocore.model.snapshot import Snapshot, SnapshotSchedule
 from nanocore.testing.fake_clock import FakeClock
 from nanocore.testing.memory_store import MemoryStore
 from nanocore.wire import Request
-from nanoplugins.compute.storage_records import snapshots_of
+from nanoplugins.compute.storage.records import snapshots_of
 from nanoplugins.sim.storage import SimStorage
 from tests.compute.storage_bench import NODE, StorageBench, storage_bench
 

@@ -22,9 +22,9 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NodeId, StoragePoolId, new_id
 from nanocore.model.storage_pool import StoragePathRecord, StoragePool, StoragePoolRecord
 from nanocore.wire import structs
-from nanoplugins.compute.drain import DRAIN, DrainInput, change_pool, set_path
 from nanoplugins.compute.records import COMPUTE_POOLS, NameRecord
-from nanoplugins.compute.storage_records import (
+from nanoplugins.compute.storage.drain import DRAIN, DrainInput, change_pool, set_path
+from nanoplugins.compute.storage.records import (
     DEFAULT_POOL,
     STORAGE_POOL_NAMES,
     STORAGE_POOLS,
@@ -32,7 +32,7 @@ from nanoplugins.compute.storage_records import (
     get_pool,
     paths_of,
 )
-from nanoplugins.compute.volume_workflows import VolumeParts
+from nanoplugins.compute.storage.volume_workflows import VolumeParts
 
 PATH_ACTIONS = {"enable": True, "disable": False}
 

@@ -17,9 +17,10 @@ from nanocore.errors import NanoError
 from nanocore.ids import NodeId, SnapshotId, StepKey, VolumeId
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
-from nanoplugins.compute.disk_workflows import AttachDiskWorkflow, DetachDiskWorkflow, UpdateDiskWorkflow
-from nanoplugins.compute.disks import Disks
-from nanoplugins.compute.drain import (
+from nanoplugins.compute.storage.board import StorageBoard
+from nanoplugins.compute.storage.disk_workflows import AttachDiskWorkflow, DetachDiskWorkflow, UpdateDiskWorkflow
+from nanoplugins.compute.storage.disks import Disks
+from nanoplugins.compute.storage.drain import (
     DRAIN,
     DrainInput,
     DrainPathWorkflow,
@@ -27,23 +28,22 @@ from nanoplugins.compute.drain import (
     volumes_on,
     waits_because,
 )
-from nanoplugins.compute.schedules import Schedules
-from nanoplugins.compute.snapshot_workflows import (
+from nanoplugins.compute.storage.pools import StoragePools
+from nanoplugins.compute.storage.records import STORAGE_POOLS, VOLUMES
+from nanoplugins.compute.storage.schedules import Schedules
+from nanoplugins.compute.storage.snapshot_workflows import (
     CreateSnapshotWorkflow,
     DeleteSnapshotWorkflow,
     RestoreSnapshotWorkflow,
 )
-from nanoplugins.compute.snapshots import Snapshots
-from nanoplugins.compute.storage_board import StorageBoard
-from nanoplugins.compute.storage_pools import StoragePools
-from nanoplugins.compute.storage_records import STORAGE_POOLS, VOLUMES
-from nanoplugins.compute.volume_workflows import (
+from nanoplugins.compute.storage.snapshots import Snapshots
+from nanoplugins.compute.storage.volume_workflows import (
     CreateVolumeWorkflow,
     DeleteVolumeWorkflow,
     UpdateVolumeWorkflow,
     VolumeParts,
 )
-from nanoplugins.compute.volumes import Volumes
+from nanoplugins.compute.storage.volumes import Volumes
 
 MEASURE_DELAY_SECONDS = 1.0
 MEASURE_TICKS = 4

@@ -20,9 +20,9 @@ from nanocore.model.volume import Volume, VolumeState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.records import CHANGE_ATTEMPTS, INSTANCES
-from nanoplugins.compute.storage_records import STORAGE_POOLS, get_pool, paths_of
+from nanoplugins.compute.storage.records import STORAGE_POOLS, get_pool, paths_of
+from nanoplugins.compute.storage.volume_workflows import VolumeParts
 from nanoplugins.compute.views import observe
-from nanoplugins.compute.volume_workflows import VolumeParts
 
 DRAIN = "storage_pool.drain_path"
 MOVE = "volume.move"

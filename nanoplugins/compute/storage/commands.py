@@ -9,7 +9,7 @@ from nanocore.contracts.plugin import PluginContext
 from nanocore.contracts.state_store import StateStore
 from nanocore.ids import InstanceId, NodeId, SnapshotId, StepKey, VolumeId
 from nanocore.model.volume import VolumeRecord
-from nanoplugins.compute.storage_records import paths_of
+from nanoplugins.compute.storage.records import paths_of
 
 
 class StorageCommands:

@@ -16,8 +16,8 @@ from nanocore.model.instance import DiskRecord, InstanceRecord
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanocore.wire import Command, Struct, structs
 from nanoplugins.compute.records import CHANGE_ATTEMPTS, INSTANCES, change_instance
-from nanoplugins.compute.storage_records import VOLUMES, find_disk
-from nanoplugins.compute.volume_workflows import VolumeParts, volume_resource
+from nanoplugins.compute.storage.records import VOLUMES, find_disk
+from nanoplugins.compute.storage.volume_workflows import VolumeParts, volume_resource
 
 
 class DiskInput(Struct, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ from nanocore.model.instance import DiskRecord, InstanceAction, InstanceRecord, 
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import node_of
-from nanoplugins.compute.disk_workflows import DiskInput, UpdateDiskInput
 from nanoplugins.compute.permits import check_devices_free, check_new_size, check_permitted, check_size
-from nanoplugins.compute.storage_records import (
+from nanoplugins.compute.storage.disk_workflows import DiskInput, UpdateDiskInput
+from nanoplugins.compute.storage.records import (
     choose_pool,
     disk_of,
     find_disk,

@@ -23,9 +23,9 @@ from nanoplugins.compute.cell_commands import node_of
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.permits import check_devices_free, check_permitted
 from nanoplugins.compute.records import get_instance
-from nanoplugins.compute.snapshot_workflows import LIVE, SnapshotInput
-from nanoplugins.compute.storage_board import StorageBoard
-from nanoplugins.compute.storage_records import get_snapshot, snapshots_of
+from nanoplugins.compute.storage.board import StorageBoard
+from nanoplugins.compute.storage.records import get_snapshot, snapshots_of
+from nanoplugins.compute.storage.snapshot_workflows import LIVE, SnapshotInput
 
 
 class Snapshots:

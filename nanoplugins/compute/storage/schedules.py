@@ -22,10 +22,10 @@ from nanocore.model.snapshot import SnapshotRecord, SnapshotSchedule, SnapshotSc
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.records import get_instance
-from nanoplugins.compute.snapshots import Snapshots
-from nanoplugins.compute.storage_board import StorageBoard
-from nanoplugins.compute.storage_records import SNAPSHOT_SCHEDULES, snapshots_of
-from nanoplugins.compute.storage_views import next_run
+from nanoplugins.compute.storage.board import StorageBoard
+from nanoplugins.compute.storage.records import SNAPSHOT_SCHEDULES, snapshots_of
+from nanoplugins.compute.storage.snapshots import Snapshots
+from nanoplugins.compute.storage.views import next_run
 
 RUN_SECONDS = 300.0
 MAX_SCHEDULES = 10

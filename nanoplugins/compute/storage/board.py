@@ -22,7 +22,7 @@ from nanocore.model.volume import Volume
 from nanocore.wire import structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.records import INSTANCES
-from nanoplugins.compute.storage_records import (
+from nanoplugins.compute.storage.records import (
     SNAPSHOT_SCHEDULES,
     SNAPSHOTS,
     STORAGE_POOLS,
@@ -31,7 +31,7 @@ from nanoplugins.compute.storage_records import (
     paths_of,
     snapshots_of,
 )
-from nanoplugins.compute.storage_views import (
+from nanoplugins.compute.storage.views import (
     VolumeFacts,
     disk_view,
     free_view,

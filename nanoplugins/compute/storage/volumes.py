@@ -12,12 +12,12 @@ from nanocore.ids import ComputePoolId, NodeId, StoragePoolId, VolumeId, new_id
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cell
-from nanoplugins.compute.disks import Disks
 from nanoplugins.compute.permits import check_new_size, check_size
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, COMPUTE_POOLS
-from nanoplugins.compute.storage_board import StorageBoard
-from nanoplugins.compute.storage_records import choose_pool, get_volume, paths_of
-from nanoplugins.compute.volume_workflows import UpdateVolumeInput, VolumeInput
+from nanoplugins.compute.storage.board import StorageBoard
+from nanoplugins.compute.storage.disks import Disks
+from nanoplugins.compute.storage.records import choose_pool, get_volume, paths_of
+from nanoplugins.compute.storage.volume_workflows import UpdateVolumeInput, VolumeInput
 
 
 class Volumes:

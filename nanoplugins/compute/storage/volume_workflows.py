@@ -15,9 +15,9 @@ from nanocore.model.volume import VolumeRecord, VolumeState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands
-from nanoplugins.compute.storage_board import StorageBoard
-from nanoplugins.compute.storage_commands import StorageCommands
-from nanoplugins.compute.storage_records import VOLUMES, bury_volume
+from nanoplugins.compute.storage.board import StorageBoard
+from nanoplugins.compute.storage.commands import StorageCommands
+from nanoplugins.compute.storage.records import VOLUMES, bury_volume
 
 
 def volume_resource(record: VolumeRecord) -> ResourceRef:

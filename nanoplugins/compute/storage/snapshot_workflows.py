@@ -16,8 +16,8 @@ from nanocore.model.snapshot import SnapshotRecord, SnapshotState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.cell_commands import node_of
 from nanoplugins.compute.records import TOMBSTONES, Tombstone, change_instance, get_instance
-from nanoplugins.compute.storage_records import SNAPSHOTS, snapshots_of
-from nanoplugins.compute.volume_workflows import VolumeParts
+from nanoplugins.compute.storage.records import SNAPSHOTS, snapshots_of
+from nanoplugins.compute.storage.volume_workflows import VolumeParts
 
 LIVE = frozenset({ObservedState.RUNNING, ObservedState.PAUSED, ObservedState.STOPPING})
 

@@ -1,0 +1,1 @@
+"""Volumes, disks of instances, storage pools, snapshots and their schedules."""
