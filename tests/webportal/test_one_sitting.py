@@ -139,6 +139,7 @@ def boot_from_media(kernel: KernelProcess, tab: Portal) -> None:
         return bool(kernel.client.get(f"/instances/{id}")["state"]["observed"] == "stopped")
 
     wait_until(is_stopped, seconds=120, what="the boot menu to obey `halt`")
+    assert "tab=console" in tab.page.url, "what was typed for the guest went to the portal's shortcuts"
 
 
 def create_with_first_boot(tab: Portal, key: Path) -> None:

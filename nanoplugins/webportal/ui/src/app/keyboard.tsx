@@ -1,4 +1,4 @@
-// Shortcuts: Ctrl/⌘-K, `/`, `?`, `c`, `g` and a letter. Silent in fields, in the console, and when switched off.
+// Shortcuts: Ctrl/⌘-K, `/`, `?`, `c`, `g` and a letter. Silent in fields, beside a console, and when switched off.
 import { useEffect, useRef } from "react";
 import { useNavigate } from "react-router";
 import { PLACES } from "./navigation";
@@ -9,6 +9,8 @@ const CHORD_MS = 1_200;
 
 function isBusyTarget(target: EventTarget | null): boolean {
   if (!(target instanceof Element)) return false;
+  // A guest that powers off takes the focus along; what its user still types is for nobody.
+  if (target === document.body && document.querySelector(".nano-console")) return true;
   return target.closest("input, textarea, select, [contenteditable=true], .nano-screen, [role=dialog]") !== null;
 }
 
