@@ -47,6 +47,8 @@ def parse_ipv6_cidr(text: str, *, field: str) -> str:
         network = ipaddress.IPv6Network(text)
     except ValueError as error:
         raise _invalid(field, str(error)) from error
+    if network.network_address.scope_id is not None:
+        raise _invalid(field, "must have no zone (what follows a %), which is a name on one machine only")
     if not IPV6_SMALLEST_PREFIX <= network.prefixlen <= IPV6_LARGEST_PREFIX:
         raise _invalid(field, f"must be a range from /{IPV6_SMALLEST_PREFIX} to /{IPV6_LARGEST_PREFIX}, got {text}")
     if _is_special(network):

@@ -27,9 +27,12 @@ def _parse(rule: PolicyRule, field: str) -> PolicyRule:
     remote = rule.remote or None
     if remote is not None:
         try:
-            remote = str(ipaddress.ip_network(remote))
+            network = ipaddress.ip_network(remote)
         except ValueError as error:
             raise _invalid(f"{field}.remote", f"must be a network such as 10.0.0.0/8: {error}") from error
+        if "%" in remote:
+            raise _invalid(f"{field}.remote", "must have no zone (what follows a %), which rules do not know")
+        remote = str(network)
     return structs.replace(rule, ports=ports, remote=remote)
 
 

@@ -73,6 +73,8 @@ def _check_addresses(network: NetworkSpec, port: PortSpec) -> None:
 
 
 def _parse(kind: Callable[[str], A], text: str, field: str) -> A:
+    # ipaddress takes any characters at all, line feeds too, as the zone of an IPv6 address.
+    _require("%" not in text, field, "must have no zone", text)
     try:
         return kind(text)
     except ValueError as error:

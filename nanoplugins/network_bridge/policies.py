@@ -86,6 +86,9 @@ def _remote(rule: PolicyRule) -> list[Expr]:
     if rule.remote is None:
         return []
     network = ipaddress.ip_network(rule.remote)
+    if "%" in rule.remote:
+        message = f"{rule.remote!r} has a zone, which rules do not know"
+        raise ValueError(message)
     if network.prefixlen == 0:
         return [match(meta("nfproto"), "ipv4" if network.version == 4 else "ipv6")]  # noqa: PLR2004
     return [match(field(protocol_of(network.version), REMOTE_FIELDS[rule.direction]), prefix(network))]

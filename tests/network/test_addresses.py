@@ -72,7 +72,18 @@ def test_automatic_ipv6_is_unique_local_and_new() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["fd00::/48", "fd00::/120", "fe80::/64", "ff02::/64", "::/64x", "10.0.0.0/24", "fd00::1/64"]
+    "text",
+    [
+        "fd00::/48",
+        "fd00::/120",
+        "fe80::/64",
+        "ff02::/64",
+        "::/64x",
+        "10.0.0.0/24",
+        "fd00::1/64",
+        "fd00::%eth0/64",
+        "fd00::%\nlog-queries\n#/64",
+    ],
 )
 def test_ipv6_networks_that_are_refused(text: str) -> None:
     with pytest.raises(NanoError) as caught:

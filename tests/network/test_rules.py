@@ -39,7 +39,7 @@ def test_remotes_are_networks_of_either_version() -> None:
         "fd00::/8",
         None,
     ]
-    for text in ("10.0.0.1/8", "example.org", "10.0.0.0/33"):
+    for text in ("10.0.0.1/8", "example.org", "10.0.0.0/33", "fe80::1%eth0", "fd00::%\n;/64"):
         with pytest.raises(NanoError) as caught:
             parse_rules([rule(remote=text)])
         assert caught.value.details["field"] == "rules[0].remote"
