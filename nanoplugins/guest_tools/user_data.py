@@ -16,6 +16,12 @@ from nanocore.errors import ErrorCode, NanoError
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FIELD = "cloud_init.user_data"
+MAX_PART_DEPTH = 10
+MERGE_TAG = "tag:yaml.org,2002:merge"
+MAX_MERGED = 10_000
+"""Keys that `<<` may bring into mappings: each can bring in another's, so that 300 bytes are billions of keys."""
+_UNREADABLE = (ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for a value that is not of its own type: ``2024-13-45``, ``0x_``, ``!!bool maybe``."""
 _STARTS: tuple[tuple[str, UserDataKind], ...] = (
     ("#cloud-config-archive", UserDataKind.ARCHIVE),
     ("#cloud-config", UserDataKind.CLOUD_CONFIG),
@@ -66,7 +72,7 @@ def check(text: str) -> UserDataKind:
             "#cloud-config, a script's #!, #include, #cloud-boothook, ## template: jinja, or a MIME header"
         )
     if kind is UserDataKind.MULTIPART:
-        _check_parts(message_from_string(text))
+        _check_parts(_read_parts(text))
     else:
         _check_part(kind, text, "user-data")
     return kind
@@ -84,15 +90,72 @@ def _check_part(kind: UserDataKind, text: str, what: str) -> None:
 
 
 def _parse(text: str, what: str) -> object:
+    loader = _LOADER(text)
     try:
-        return yaml.load(text, _LOADER)  # noqa: S506  a safe loader
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _merged_size(node, {}) > MAX_MERGED:
+            raise _wrong(f"{what}: its YAML merges (`<<`) more than {MAX_MERGED} keys into mappings")
+        return loader.construct_document(node)
     except RecursionError as error:
         raise _wrong(f"{what}: its YAML is nested too deeply") from error
+    except _UNREADABLE as error:
+        raise _wrong(f"{what}: its YAML has a value that can't be read: {str(error)[:100] or 'it is empty'}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be read"
         raise _wrong(f"{what}: bad YAML{place}: {problem}") from error
+    finally:
+        loader.dispose()
+
+
+def _merged_size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Return how many keys all merges below ``node`` bring; of what is merged more than once, each time."""
+    total = 0
+    waiting, seen = [node], {node}
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, yaml.MappingNode):
+            total += sum(_entries(value, known) for key, value in each.value if key.tag == MERGE_TAG)
+            inner = [part for pair in each.value for part in pair]
+        else:
+            inner = each.value if isinstance(each, yaml.SequenceNode) else []
+        waiting += [part for part in inner if part not in seen]
+        seen.update(inner)
+    return total
+
+
+def _entries(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Return how many keys a mapping has once merged, or all mappings of a list."""
+    if node not in known:
+        known[node] = 0  # one that merges itself ends here, as it does for PyYAML
+        if isinstance(node, yaml.SequenceNode):
+            known[node] = sum(_entries(part, known) for part in node.value)
+        elif isinstance(node, yaml.MappingNode):
+            known[node] = sum(_entries(value, known) if key.tag == MERGE_TAG else 1 for key, value in node.value)
+    return known[node]
+
+
+def _read_parts(text: str) -> Message:
+    """Return the parts; refuse what only a deep recursion could write into a seed again."""
+    deep = _wrong(f"user-data: its MIME parts are nested deeper than {MAX_PART_DEPTH} levels")
+    try:
+        message = message_from_string(text)
+    except RecursionError as error:
+        raise deep from error
+    level = [message]
+    for _ in range(MAX_PART_DEPTH):
+        level = [part for each in level if each.is_multipart() for part in _parts_of(each)]
+        if not level:
+            return message
+    raise deep
+
+
+def _parts_of(message: Message) -> list[Message]:
+    parts = message.get_payload()
+    return [part for part in parts if isinstance(part, Message)] if isinstance(parts, list) else []
 
 
 def _check_parts(message: Message) -> None:

@@ -26,6 +26,13 @@ MULTIPART = (
     'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n'
     "--b\nContent-Type: text/cloud-config\n\nruncmd: [x]\n--b\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--b--\n"
 )
+MERGED = "m0: &m0 {x: 1}\n" + "".join(
+    f"m{level}: &m{level}\n  <<: [{', '.join([f'*m{level - 1}'] * 10)}]\n" for level in range(1, 7)
+)
+"""500 bytes that would merge a million keys."""
+NESTED_PARTS = "MIME-Version: 1.0\n" + "".join(
+    f'Content-Type: multipart/mixed; boundary="{level}"\n\n--{level}\n' for level in range(1000)
+)
 
 
 def message(**cloud_init: object) -> EnsureSeed:
@@ -127,6 +134,11 @@ def test_what_cloud_init_knows_is_taken(text: str, kind: UserDataKind) -> None:
     assert check(text) is kind
 
 
+def test_mappings_may_be_merged_into_others() -> None:
+    text = "#cloud-config\nd: &d\n  <<: *d\na: &a {x: 1, y: 2}\nb: &b\n  <<: *a\n  z: 3\nc:\n  <<: [*a, *b]\n"
+    assert check(text) is UserDataKind.CLOUD_CONFIG
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -138,6 +150,15 @@ def test_what_cloud_init_knows_is_taken(text: str, kind: UserDataKind) -> None:
         ("#cloud-config\n", "mapping of keys"),
         ("#cloud-config-archive\na: b\n", "list"),
         ("#cloud-config\n" + "[" * 5000, "YAML"),
+        ("#cloud-config\na: 2024-13-45\n", "value that can't be read: month must be"),
+        ("#cloud-config\na: 0x_\n", "value that can't be read"),
+        ("#cloud-config\na: !!bool maybe\n", "value that can't be read"),
+        ("#cloud-config\na: !!timestamp soon\n", "value that can't be read"),
+        ("#cloud-config\na: !!int ''\n", "value that can't be read"),
+        ("#cloud-config\na: " + "9" * 5000, "value that can't be read"),
+        ("#cloud-config\n" + MERGED + "a: &a\n  <<: *a\n", "merges"),
+        (NESTED_PARTS, "nested deeper"),
+        (NESTED_PARTS[:3000], "nested deeper"),
         ("#!/bin/sh\r\necho\r\n", "Windows line ends"),
         ("Content-Type: multipart/mixed\nMIME-Version: 1.0\n\n--b\n\nx\n", "boundary"),
         (MULTIPART.replace("text/x-shellscript", "application/x-nonesuch"), "part 2: cloud-init does not know"),
