@@ -112,15 +112,17 @@ class _Delete:
 
     async def forget(self, _step: StepContext) -> None:
         """Delete the record and leave the tombstone."""
-        record = self._record
-        if self._board.store.get(INSTANCES, record.id) is not None:
+        id = self._record.id
+        entry = self._board.store.get(INSTANCES, id)
+        if entry is not None:
             now = self._context.clock.now()
+            # As it is now: a new name may have been on its way to the store when deletion was asked for.
             await self._board.store.commit(
-                *forget_instance(record, now),
-                *release_kept(record, now),
-                *forget_snapshots(self._board.store, record.id),
+                *forget_instance(entry.value, now),
+                *release_kept(entry.value, now),
+                *forget_snapshots(self._board.store, id),
             )
-        self._board.refresh_instance(record.id)
+        self._board.refresh_instance(id)
         self._board.refresh_node(self._node_id)
 
     async def _remove(self, command: Awaitable[None]) -> None:
