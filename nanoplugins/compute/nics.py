@@ -12,6 +12,7 @@ from nanocore.contracts.authorizer import ResourceRef
 from nanocore.contracts.handler import Call, Handler
 from nanocore.contracts.operation import Operation, Step, StepContext, Workflow
 from nanocore.contracts.plugin import PluginContext
+from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, NodeId
 from nanocore.model.instance import InstanceAction, InstanceRecord, NicRecord
@@ -21,7 +22,7 @@ from nanoplugins.compute.cell_commands import CellCommands, define_nic, node_of
 from nanoplugins.compute.composing import Composer
 from nanoplugins.compute.field_errors import FieldErrors
 from nanoplugins.compute.permits import check_devices_free, check_permitted
-from nanoplugins.compute.records import change_instance, get_instance
+from nanoplugins.compute.records import TOMBSTONES, Tombstone, change_instance, get_instance
 
 ADD = "instance.add_nic"
 UPDATE = "instance.update_nic"
@@ -136,7 +137,11 @@ class NicParts:
         await self._cell.ensure_port(get_instance(self._board.store, input.instance_id), nic, step.key)
 
     async def delete_port(self, input: NicInput, step: StepContext) -> None:
-        """Remove the card's port."""
+        """Remove the card's port; a lost cell is cleared when it comes back, by the tombstone that this leaves."""
+        grave = Tombstone(
+            id=InstanceId(input.nic.id), name=input.instance, nics=[input.nic.id], at=self._context.clock.now()
+        )
+        await self._board.store.commit(Put(TOMBSTONES, grave.id, grave))
         await self._cell.unless_lost(input.node_id, self._cell.delete_port(input.node_id, input.nic.id, step.key))
 
     async def note(self, input: NicInput, edit: Callable[[list[NicRecord]], list[NicRecord]]) -> None:

@@ -153,8 +153,10 @@ class _Rebuild:
         await self._cell.create_volume(self._node_id, self._input.disk, step.key)
 
     async def delete_volume(self, step: StepContext) -> None:
-        """Remove the new boot disk."""
-        await self._cell.delete_volume(self._node_id, self._input.disk.volume_id, step.key)
+        """Remove the new boot disk; a lost cell is cleared when it comes back."""
+        id = self._input.disk.volume_id
+        await self._board.store.commit(self._bury(id))
+        await self._cell.unless_lost(self._node_id, self._cell.delete_volume(self._node_id, id, step.key))
 
     async def note(self, _step: StepContext) -> None:
         """Put the new boot disk in the old one's place."""
@@ -181,10 +183,11 @@ class _Rebuild:
         await self._cell.define(record, step.key)
 
     async def define_before(self, step: StepContext) -> None:
-        """Make the guest as it was; its record follows."""
+        """Make the guest as it was, its record follows; on a lost cell its next start does so."""
         now = get_instance(self._board.store, self._id)
         disks = [self._old if each.volume_id == self._input.disk.volume_id else each for each in now.disks]
-        await self._cell.define(structs.replace(now, disks=disks), step.key)
+        command = self._cell.define(structs.replace(now, disks=disks), step.key)
+        await self._cell.unless_lost(self._node_id, command)
 
     async def start(self, step: StepContext) -> None:
         """Start it from the new disk."""
@@ -205,12 +208,15 @@ class _Rebuild:
         if old.is_kept:
             leaves = Put(VOLUMES, old.volume_id, free_volume(old, record, self._node_id, now))
         else:
-            grave = Tombstone(id=InstanceId(old.volume_id), name=record.name, volumes=[old.volume_id], at=now)
-            leaves = Put(TOMBSTONES, grave.id, grave)
+            leaves = self._bury(old.volume_id)
         await store.commit(leaves)
         desired = DesiredState.RUNNING if self._input.is_started else DesiredState.STOPPED
         await change_instance(store, self._id, lambda now: structs.replace(now, desired=desired))
         self._board.refresh_instance(self._id)
+
+    def _bury(self, id: VolumeId) -> Put:
+        now = self._context.clock.now()
+        return Put(TOMBSTONES, id, Tombstone(id=InstanceId(id), name=self._input.record.name, volumes=[id], at=now))
 
     async def delete_old(self, step: StepContext) -> None:
         """Remove the old boot disk, unless it is kept."""

@@ -66,6 +66,10 @@ class Context:
     async def call(self, message: Request[Any], **_where: object) -> Any:
         return await self._handlers[type(message)](message, None)
 
+    def answer(self, how: Callable[[Any, Any], Awaitable[Any]], *messages: type[Request[Any]]) -> None:
+        """Have ``how`` answer these messages from now on."""
+        self._handlers |= dict.fromkeys(messages, how)
+
     async def publish(self, _event: object) -> None:
         return
 
