@@ -21,6 +21,7 @@ from nanocore.errors import ErrorCode, NanoError
 MAX_REDIRECTS = 5
 READ_BYTES = 1024 * 1024
 SILENCE_SECONDS = 30.0
+MAX_REASON = 300
 PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = 200
@@ -44,6 +45,9 @@ class Fetch:
     def stop(self) -> None:
         """End it soon, whatever it waits for."""
         self._stopped.set()
+        self._cut()
+
+    def _cut(self) -> None:
         connected = self._socket
         if connected is not None:
             with suppress(OSError):
@@ -53,6 +57,10 @@ class Fetch:
         """Fetch; raise ``invalid_argument`` for what the other side did, ``deadline_exceeded``, ``cancelled``."""
         ends = time.monotonic() + self.timeout_seconds
         url = check_url(self.url)
+        # A site that sends a byte now and then, in a header say, is silent for no time at all.
+        alarm = threading.Timer(self.timeout_seconds, self._cut)
+        alarm.daemon = True
+        alarm.start()
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 target = self._get(url, ends)
@@ -62,11 +70,13 @@ class Fetch:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._check_going(ends)
             raise _failed(url, f"{error or type(error).__name__}") from error
+        finally:
+            alarm.cancel()
         raise _failed(url, f"it was redirected more than {MAX_REDIRECTS} times")
 
     def _get(self, url: SplitResult, ends: float) -> str | None:
         """Return where a redirect leads, or ``None`` when everything has come."""
-        connection = self._connect(url)
+        connection = self._connect(url, ends)
         response: http.client.HTTPResponse | None = None
         try:
             path = urlunsplit(("", "", url.path or "/", url.query, ""))
@@ -103,7 +113,7 @@ class Fetch:
         if announced is not None and self.received != announced:
             raise _failed(url, f"it ended after {self.received} of {announced} bytes")
 
-    def _connect(self, url: SplitResult) -> http.client.HTTPConnection:
+    def _connect(self, url: SplitResult, ends: float) -> http.client.HTTPConnection:
         host, port = url.hostname or "", url.port or PORTS[url.scheme]
         addresses = [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         for address in addresses:
@@ -118,19 +128,22 @@ class Fetch:
                 )
         connected = socket.create_connection((str(addresses[0]), port), timeout=SILENCE_SECONDS)
         self._socket = connected
-        if self._stopped.is_set():
-            connected.close()
         connection: http.client.HTTPConnection
-        if url.scheme == "https":
-            try:
-                connected = ssl.create_default_context().wrap_socket(connected, server_hostname=host)
-            except BaseException:
-                connected.close()
-                raise
-            self._socket = connected
-            connection = http.client.HTTPSConnection(host, port)
-        else:
-            connection = http.client.HTTPConnection(host, port)
+        try:
+            if url.scheme == "https":
+                context = ssl.create_default_context()
+                # The handshake comes after, so that it can be cut as well.
+                connected = context.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+                self._socket = connected
+                self._check_going(ends)
+                connected.do_handshake()
+                connection = http.client.HTTPSConnection(host, port)
+            else:
+                self._check_going(ends)
+                connection = http.client.HTTPConnection(host, port)
+        except BaseException:
+            connected.close()
+            raise
         connection.auto_open = 0  # never by name again
         connection.sock = connected
         return connection
@@ -182,6 +195,8 @@ def _bad(text: str, why: str) -> NanoError:
 
 
 def _failed(url: SplitResult, why: str) -> NanoError:
+    """Return the error; what the other side said may be in ``why``, however long and unprintable."""
+    why = "".join(letter if letter.isprintable() else "?" for letter in why[:MAX_REASON])
     return NanoError(
         ErrorCode.INVALID_ARGUMENT,
         f"{shown(url.geturl())[:200]} could not be fetched: {why}",

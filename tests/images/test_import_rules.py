@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if name.startswith("to-"):
             self.send_response(301)
             self.send_header("Location", {"to-private": "http://10.255.0.1/x", "to-file": "file:///etc/passwd"}[name])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if name == "wordy":
+            self.send_response(500, "\x1b[31m" + "no " * 10_000)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -247,3 +253,46 @@ def test_silent_site_does_not_hold_a_cancel_up(site: Any) -> None:
     made.stop()
     thread.join(20)
     assert [error.code for error in failed] == [ErrorCode.CANCELLED]
+
+
+@pytest.fixture
+def dripping() -> Iterator[Any]:
+    """Send a header byte by byte for 20 s; ``cut`` is set once the other side has ended that."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    cut, released = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                for _ in range(1000):
+                    connection.sendall(b"a")
+                    if released.wait(0.02):
+                        return
+            except OSError:
+                cut.set()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield SimpleNamespace(server_port=listener.getsockname()[1], cut=cut)
+    released.set()
+    thread.join()
+    listener.close()
+
+
+def test_header_that_drips_ends_at_the_deadline(dripping: Any) -> None:
+    made, _ = fetch(dripping, "/", timeout_seconds=0.3)
+    with pytest.raises(NanoError) as caught:
+        made.run()
+    assert caught.value.code is ErrorCode.DEADLINE_EXCEEDED
+    assert dripping.cut.wait(10)
+
+
+def test_what_a_site_says_is_shown_short_and_printable(site: Any) -> None:
+    made, _ = fetch(site, "/wordy")
+    with pytest.raises(NanoError) as caught:
+        made.run()
+    assert "answered 500" in caught.value.message
+    assert len(caught.value.message) < 500
+    assert caught.value.message.isprintable()
