@@ -7,6 +7,7 @@ redirect begins anew. ``http.client`` is used without its own way of connecting,
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -165,7 +166,7 @@ def check_url(text: str) -> SplitResult:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        raise _bad(text, str(error)) from error
+        raise _bad(text, "its host or port can't be read") from error
     if url.scheme not in PORTS:
         raise _bad(text, "it must begin with http:// or https://")
     if not url.hostname or port == 0:
@@ -191,7 +192,17 @@ def _redirected(url: SplitResult, location: str) -> SplitResult:
 
 
 def _bad(text: str, why: str) -> NanoError:
-    return NanoError(ErrorCode.INVALID_ARGUMENT, f"{text[:200]!r} can't be imported from: {why}", field="import_url")
+    return NanoError(
+        ErrorCode.INVALID_ARGUMENT, f"{_harmless(text)[:200]!r} can't be imported from: {why}", field="import_url"
+    )
+
+
+def _harmless(text: str) -> str:
+    """Return what may be told of an address that can't be taken apart: nothing before an ``@``, no query."""
+    plain = re.split("[?#]", text, maxsplit=1)[0]
+    before, _, after = plain.rpartition("@")
+    scheme = before.partition("://")[0] + "://" if "://" in before else ""
+    return scheme + after
 
 
 def _failed(url: SplitResult, why: str) -> NanoError:

@@ -78,7 +78,28 @@ def test_signatures_are_not_shown() -> None:
     assert shown("https://example.org:8443/a/b.img?token=secret#x") == "https://example.org:8443/a/b.img"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/a.img?token=secret",
+        "http://ada:secret@example.org/a.img",
+        "ada:secret@example.org/a.img",
+        "http://ada:se@cret@example.org:bad/a.img#secret",
+        "http://example.org/a.img?token=secret key",
+    ],
+)
+def test_a_refusal_holds_no_secret(url: str) -> None:
+    with pytest.raises(NanoError, match="can't be imported from") as caught:
+        check_url(url)
+    assert "cret" not in caught.value.message
+
+
 DATA = bytes(range(256)) * 1000
+TARGETS = {
+    "to-private": "http://10.255.0.1/x",
+    "to-file": "file:///etc/passwd",
+    "to-signed": "ftp://example.org/a.img?token=secret",
+}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -98,7 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if name.startswith("to-"):
             self.send_response(301)
-            self.send_header("Location", {"to-private": "http://10.255.0.1/x", "to-file": "file:///etc/passwd"}[name])
+            self.send_header("Location", TARGETS[name])
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -178,6 +199,13 @@ def test_what_goes_wrong_is_said(site: Any, path: str, why: str) -> None:
     with pytest.raises(NanoError, match=why) as caught:
         made.run()
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+def test_the_signature_of_a_refused_redirect_is_not_shown(site: Any) -> None:
+    made, _ = fetch(site, "/to-signed")
+    with pytest.raises(NanoError, match=r"'ftp://example\.org/a\.img' can't be imported") as caught:
+        made.run()
+    assert "secret" not in str(caught.value)
 
 
 def test_nothing_is_sent_to_a_refused_address(site: Any) -> None:
