@@ -181,10 +181,11 @@ class ImageHandlers:
 
     async def _delete(self, kind: ImageKind, id: ImageId) -> None:
         record = self._library.require(id, ANY_STATE, kind)
-        if record.state is ImageState.CREATING:
+        maker = self._context.operations.find_running(ResourceRef(kind=WORDS[kind].replace(" ", "_"), id=id))
+        if record.state is ImageState.CREATING and maker is not None:
             raise NanoError(
                 ErrorCode.WRONG_STATE,
-                f"{WORDS[kind]} {record.name} is being made by an operation; cancel that",
+                f"{WORDS[kind]} {record.name} is being made by operation {maker.id}; cancel that",
                 reason="images.being_made",
             )
         await self._uses.refresh()

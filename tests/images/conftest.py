@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,6 +111,8 @@ class Context:
         self.log = structlog.stdlib.get_logger()
         self.paths = PluginPaths(state=node.root / "state", run=node.root / "run")
         self.published: list[Event] = []
+        # No operation runs on a node of this plugin alone.
+        self.operations = SimpleNamespace(find_running=lambda _resource: None)
 
     def config(self, kind: type[Any]) -> Any:
         assert kind is ImagesConfig

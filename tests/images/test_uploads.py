@@ -19,10 +19,12 @@ from nanocore.capabilities.images import (
     UpdateDiskImage,
     UpdateMediaImage,
 )
+from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import ImageId, new_id
 from nanocore.model.image import DiskImage, ImageState
-from nanocore.wire import decode_json
+from nanocore.wire import decode_json, structs
+from nanoplugins.images.records import IMAGES
 
 MakeNode = Callable[..., Any]
 KIB = 1024
@@ -162,6 +164,20 @@ def test_what_is_needed_is_not_deleted(node: MakeNode, raw: bytes) -> None:
             await core.call(DeleteDiskImage(id=other.id))
             core.instances = []
             await core.call(DeleteDiskImage(id=image.id))
+            assert core.files() == set()
+
+    asyncio.run(main())
+
+
+def test_an_image_whose_making_was_given_up_is_deleted(node: MakeNode) -> None:
+    async def main() -> None:
+        async with node().running() as core:
+            id = await core.create("golden", 512)
+            entry = core.store.get(IMAGES, id)
+            assert entry is not None
+            await core.store.commit(Put(IMAGES, id, structs.replace(entry.value, state=ImageState.CREATING)))
+            await core.call(DeleteDiskImage(id=id))
+            await refused(core.call(GetDiskImage(id=id)), ErrorCode.NOT_FOUND)
             assert core.files() == set()
 
     asyncio.run(main())
