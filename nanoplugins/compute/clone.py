@@ -23,7 +23,7 @@ from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
 from nanoplugins.compute.composing import Composer
 from nanoplugins.compute.create import name_taken
-from nanoplugins.compute.permits import check_permitted
+from nanoplugins.compute.permits import check_permitted, find_repeated
 from nanoplugins.compute.placing import Placing
 from nanoplugins.compute.records import (
     DECISIONS,
@@ -70,9 +70,7 @@ class Clones:
         return [CloneWorkflow(self._context, self._board, self._placing)]
 
     async def _clone(self, message: CloneInstance, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            CLONE, requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, CLONE, message, call)
         if repeated is not None:
             return repeated
         source, observed = check_permitted(self._context, self._board, InstanceAction.CLONE, message.id)

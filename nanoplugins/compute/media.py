@@ -17,7 +17,7 @@ from nanocore.model.instance import InstanceAction, InstanceRecord, MediaRecord
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
-from nanoplugins.compute.permits import check_devices_free, check_permitted
+from nanoplugins.compute.permits import check_devices_free, check_permitted, find_repeated
 from nanoplugins.compute.records import change_instance
 from nanoplugins.compute.sources import SourceImage, get_media_source
 
@@ -58,12 +58,18 @@ class Media:
         return [MediaWorkflow(self._context, self._board, kind) for kind in (INSERT, EJECT)]
 
     async def _insert(self, message: InsertMedia, call: Call) -> Operation:
+        repeated = find_repeated(self._context, INSERT, message, call)
+        if repeated is not None:
+            return repeated
         record = self._permitted(message.id)
         image = await get_media_source(self._context, message.media_image_id, "media_image_id")
         self._board.image_names[image.id] = image.name
         return await self._run(INSERT, record, message, image, call)
 
     async def _eject(self, message: EjectMedia, call: Call) -> Operation:
+        repeated = find_repeated(self._context, EJECT, message, call)
+        if repeated is not None:
+            return repeated
         record = self._permitted(message.id)
         if _drive_of(record, message.slot) is None:
             raise NanoError(ErrorCode.NOT_FOUND, f"instance {record.name} has no CD drive {message.slot}")

@@ -21,7 +21,7 @@ from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, define_nic, node_of
 from nanoplugins.compute.composing import Composer
 from nanoplugins.compute.field_errors import FieldErrors
-from nanoplugins.compute.permits import check_devices_free, check_permitted
+from nanoplugins.compute.permits import check_devices_free, check_permitted, find_repeated
 from nanoplugins.compute.records import TOMBSTONES, Tombstone, change_instance, get_instance
 
 ADD = "instance.add_nic"
@@ -64,9 +64,7 @@ class Nics:
         return [AddNicWorkflow(parts), UpdateNicWorkflow(parts), RemoveNicWorkflow(parts)]
 
     async def _add(self, message: AddNic, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            ADD, requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, ADD, message, call)
         if repeated is not None:
             return repeated
         record, observed = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
@@ -81,6 +79,9 @@ class Nics:
         return await self._run(message, record, nic, call)
 
     async def _update(self, message: UpdateNic, call: Call) -> Operation:
+        repeated = find_repeated(self._context, UPDATE, message, call)
+        if repeated is not None:
+            return repeated
         record, _ = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
         before = _nic_of(record, message.nic_id)
         errors = FieldErrors()
@@ -90,9 +91,7 @@ class Nics:
         return await self._run(message, record, nic, call, before)
 
     async def _remove(self, message: RemoveNic, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            REMOVE, requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, REMOVE, message, call)
         if repeated is not None:
             return repeated
         record, observed = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from nanocore.contracts.authorizer import ResourceRef
+from nanocore.contracts.handler import Call
+from nanocore.contracts.operation import Operation
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId
@@ -12,6 +16,20 @@ from nanoplugins.compute.records import get_instance
 from nanoplugins.compute.views import observe, refuse
 
 SECTOR_BYTES = 512
+
+
+class Keyed(Protocol):
+    """A request that its sender may repeat."""
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The same at every repeat."""
+        ...
+
+
+def find_repeated(context: PluginContext, kind: str, message: Keyed, call: Call) -> Operation | None:
+    """Return the operation that ``message`` began when it came first; to be asked before anything is refused."""
+    return context.operations.find_repeated(kind, requested_by=call.actor, idempotency_key=message.idempotency_key)
 
 
 def check_permitted(

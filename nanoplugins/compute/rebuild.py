@@ -19,7 +19,7 @@ from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import CellCommands, node_of
 from nanoplugins.compute.composing import whole_sectors
-from nanoplugins.compute.permits import check_permitted
+from nanoplugins.compute.permits import check_permitted, find_repeated
 from nanoplugins.compute.records import TOMBSTONES, Tombstone, change_instance, get_instance
 from nanoplugins.compute.sources import SourceImage, get_disk_source
 from nanoplugins.compute.storage.records import VOLUMES, free_volume, snapshots_of
@@ -52,9 +52,7 @@ class Rebuilds:
         return [RebuildWorkflow(self._context, self._board)]
 
     async def _rebuild(self, message: RebuildInstance, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            REBUILD, requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, REBUILD, message, call)
         if repeated is not None:
             return repeated
         record, _ = check_permitted(self._context, self._board, InstanceAction.REBUILD, message.id)

@@ -13,7 +13,7 @@ from nanocore.model.instance import DiskRecord, InstanceAction, InstanceRecord, 
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import node_of
-from nanoplugins.compute.permits import check_devices_free, check_new_size, check_permitted, check_size
+from nanoplugins.compute.permits import check_devices_free, check_new_size, check_permitted, check_size, find_repeated
 from nanoplugins.compute.storage.disk_workflows import DiskInput, UpdateDiskInput
 from nanoplugins.compute.storage.records import (
     choose_pool,
@@ -43,9 +43,7 @@ class Disks:
         ]
 
     async def _attach(self, message: AttachDisk, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            "instance.attach_disk", requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, "instance.attach_disk", message, call)
         if repeated is not None:
             return repeated
         record, observed = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
@@ -111,6 +109,9 @@ class Disks:
 
     async def update(self, message: UpdateDisk, call: Call) -> Operation:
         """Change a disk; also for ``volumes.update_volume`` of an attached one."""
+        repeated = find_repeated(self._context, "instance.update_disk", message, call)
+        if repeated is not None:
+            return repeated
         record, observed = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
         disk = self._disk(record, message.volume_id)
         if message.size_bytes is not None:
@@ -155,6 +156,9 @@ class Disks:
             )
 
     async def _detach(self, message: DetachDisk, call: Call) -> Operation:
+        repeated = find_repeated(self._context, "instance.detach_disk", message, call)
+        if repeated is not None:
+            return repeated
         record, observed = check_permitted(self._context, self._board, InstanceAction.UPDATE, message.id)
         check_devices_free(record, observed)
         disk = self._disk(record, message.volume_id)

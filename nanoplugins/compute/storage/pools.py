@@ -22,6 +22,7 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import NodeId, StoragePoolId, new_id
 from nanocore.model.storage_pool import StoragePathRecord, StoragePool, StoragePoolRecord
 from nanocore.wire import structs
+from nanoplugins.compute.permits import find_repeated
 from nanoplugins.compute.records import COMPUTE_POOLS, NameRecord
 from nanoplugins.compute.storage.drain import DRAIN, DrainInput, change_pool, set_path
 from nanoplugins.compute.storage.records import (
@@ -210,6 +211,9 @@ class StoragePools:
         return self._view(message.id)
 
     async def _drain_path(self, message: DrainPath, call: Call) -> Operation:
+        repeated = find_repeated(self._context, DRAIN, message, call)
+        if repeated is not None:
+            return repeated
         path = self._path(message.id, message.path_id)
         others = [
             known

@@ -21,7 +21,7 @@ from nanocore.model.snapshot import SnapshotRecord, SnapshotState
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cell_commands import node_of
 from nanoplugins.compute.config import ComputeConfig
-from nanoplugins.compute.permits import check_devices_free, check_permitted
+from nanoplugins.compute.permits import check_devices_free, check_permitted, find_repeated
 from nanoplugins.compute.records import get_instance
 from nanoplugins.compute.storage.board import StorageBoard
 from nanoplugins.compute.storage.records import get_snapshot, snapshots_of
@@ -57,9 +57,7 @@ class Snapshots:
         return self._storage.snapshots.reply(message.snapshot_id)
 
     async def _create(self, message: CreateSnapshot, call: Call) -> Operation:
-        repeated = self._context.operations.find_repeated(
-            "snapshot.create", requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, "snapshot.create", message, call)
         if repeated is not None:
             return repeated
         return await self.create(
@@ -116,6 +114,9 @@ class Snapshots:
             )
 
     async def _delete(self, message: DeleteSnapshot, call: Call) -> Operation:
+        repeated = find_repeated(self._context, "snapshot.delete", message, call)
+        if repeated is not None:
+            return repeated
         return await self.delete(message.id, message.snapshot_id, call.actor, message.idempotency_key)
 
     async def delete(
@@ -136,6 +137,9 @@ class Snapshots:
         return await self._run("snapshot.delete", record, instance, actor, idempotency_key)
 
     async def _restore(self, message: RestoreSnapshot, call: Call) -> Operation:
+        repeated = find_repeated(self._context, "snapshot.restore", message, call)
+        if repeated is not None:
+            return repeated
         record = get_snapshot(self._board.store, message.snapshot_id, message.id).value
         if record.state is not SnapshotState.READY:
             raise NanoError(ErrorCode.WRONG_STATE, f"snapshot {record.name} is {record.state.value}")

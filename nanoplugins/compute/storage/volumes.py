@@ -12,7 +12,7 @@ from nanocore.ids import ComputePoolId, NodeId, StoragePoolId, VolumeId, new_id
 from nanocore.model.volume import VolumeRecord, VolumeState
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.cells import Cell
-from nanoplugins.compute.permits import check_new_size, check_size
+from nanoplugins.compute.permits import check_new_size, check_size, find_repeated
 from nanoplugins.compute.records import COMPUTE_POOL_NAMES, COMPUTE_POOLS
 from nanoplugins.compute.storage.board import StorageBoard
 from nanoplugins.compute.storage.disks import Disks
@@ -48,9 +48,7 @@ class Volumes:
 
     async def _create(self, message: CreateVolume, call: Call) -> Operation:
         check_size(message.size_bytes)
-        repeated = self._context.operations.find_repeated(
-            "volume.create", requested_by=call.actor, idempotency_key=message.idempotency_key
-        )
+        repeated = find_repeated(self._context, "volume.create", message, call)
         if repeated is not None:
             return repeated
         pool_id = choose_pool(self._board.store, message.storage_pool_id, message.compute_pool_id)
@@ -83,6 +81,9 @@ class Volumes:
                 idempotency_key=message.idempotency_key,
             )
             return await self._disks.update(change, call)
+        repeated = find_repeated(self._context, "volume.update", message, call)
+        if repeated is not None:
+            return repeated
         record = self._settled(message.id)
         if message.name is None and message.size_bytes is None:
             raise NanoError(ErrorCode.INVALID_ARGUMENT, "say what to change: name or size_bytes")
@@ -101,6 +102,9 @@ class Volumes:
         )
 
     async def _delete(self, message: DeleteVolume, call: Call) -> Operation:
+        repeated = find_repeated(self._context, "volume.delete", message, call)
+        if repeated is not None:
+            return repeated
         record = get_volume(self._board.store, message.id).value
         operation = await self._context.operations.run(
             "volume.delete",
