@@ -19,6 +19,14 @@ from nanocore.ids import StoragePoolId, VolumeId
 from nanocore.wire import Struct, decode_json, encode_json, field
 from nanoplugins.storage_local.paths import FOLDER_MODE, PoolFolder
 
+SYSTEM_FOLDERS = tuple(
+    Path(name)
+    for name in (
+        *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys"),
+        *("/usr", "/var/cache", "/var/log"),
+    )
+)
+"""What the system owns, makes anew at each start, or only shows: no volume is to lie there or anywhere below."""
 ALIKE_BYTES = 64 * 1024**2
 """Folders whose free space differs by less take turns, by the number of their volumes."""
 
@@ -93,6 +101,7 @@ class Places:
     ) -> None:
         self._is_default = not configured
         self._memory = memory
+        self._state = memory.parent
         self._log = log
         self._places = [Place(PoolFolder(path), is_configured=True) for path in configured or [default_path]]
 
@@ -209,10 +218,17 @@ class Places:
             (lambda: os.access(root, os.W_OK | os.X_OK), "can't be written"),
             (lambda: not _is_read_only(root), "is on a file system that is mounted read-only"),
         )
-        for holds, text in checks:
-            if not holds():
-                return text
-        real = root.resolve()
+        try:
+            return next((text for holds, text in checks if not holds()), None) or self._conflict(root.resolve())
+        except OSError as error:
+            return f"can't be looked at: {error.strerror}"
+
+    def _conflict(self, real: Path) -> str | None:
+        """Return what else has the folder."""
+        if real == Path("/") or any(real.is_relative_to(folder) for folder in SYSTEM_FOLDERS):
+            return f"is {real}, the system's own; make a folder for volumes elsewhere, such as /srv/nano"
+        if self._state.resolve().is_relative_to(real):
+            return f"is or contains {self._state}, where Nano keeps its state; take a folder beside it"
         for place in self._places:
             other = place.folder.root.resolve()
             if real == other or real.is_relative_to(other) or other.is_relative_to(real):

@@ -189,9 +189,13 @@ def test_new_volumes_take_turns_on_paths_that_are_alike(driver: LocalStorage, tm
         ("nothing", "does not exist"),
         ("file", "not a folder"),
         ("pool/volumes", "storage path already"),
-        ("", "storage path already"),
+        ("", "keeps its state"),
         ("pool/../pool", "shortest form"),
         ("link", "storage path already"),
+        ("state", "keeps its state"),
+        ("to-etc", "the system's own"),
+        ("to-root", "the system's own"),
+        ("n" * 300, "too long"),
     ],
 )
 def test_path_that_can_not_be_added(tmp_path: Path, name: str, words: str) -> None:
@@ -199,6 +203,9 @@ def test_path_that_can_not_be_added(tmp_path: Path, name: str, words: str) -> No
     pool.mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(pool)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "to-etc").symlink_to("/etc")
+    (tmp_path / "to-root").symlink_to("/")
     driver = make(pool, default=tmp_path / "state" / "pool")
     asyncio.run(driver.open())
     error = refused(driver.ensure_path(f"{tmp_path}/{name}".rstrip("/")), ErrorCode.INVALID_ARGUMENT, words)
@@ -208,3 +215,8 @@ def test_path_that_can_not_be_added(tmp_path: Path, name: str, words: str) -> No
 def test_read_only_path_is_refused(driver: LocalStorage, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused(driver.ensure_path(str(small_disk)), ErrorCode.INVALID_ARGUMENT, "read-only|written")
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/usr/local", "/dev/shm", "/proc"])
+def test_folder_of_the_system_is_refused(driver: LocalStorage, path: str) -> None:
+    refused(driver.ensure_path(path), ErrorCode.INVALID_ARGUMENT, "the system's own")
