@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nanocore.capabilities.identity import CreateSession
@@ -119,11 +119,11 @@ class Endpoint:
 
     def _check_sort(self, sort: str, errors: dict[str, list[str]]) -> None:
         if sort and sort.removeprefix("-") not in self.filters:
-            errors["sort"] = [f"Unknown field. Fields: {', '.join(sorted(self.filters))}."]
+            errors["sort"] = [f"Unknown field. Fields: {_told(self.filters)}."]
 
     def _unknown(self) -> str:
-        known = sorted(self.filters | (set() if self.takes_body else set(self.free)))
-        return f"Unknown parameter. Known: {', '.join(known)}." if known else "This request takes no parameters."
+        known = self.filters | (set() if self.takes_body else set(self.free))
+        return f"Unknown parameter. Known: {_told(known)}." if known else "This request takes no parameters."
 
     def answer(self, reply: Reply[Any]) -> Answer:
         """Return the answer for a reply."""
@@ -159,6 +159,13 @@ class Endpoint:
         items[0] = b'{"items":[%b' % bytes(items[0])
         items[-1] = b"%b%b}" % (bytes(items[-1]), tail)
         return Answer(200, b",".join(items), etag)
+
+
+def _told(known: Collection[str]) -> str:
+    """Return names for an error; of what is in other fields one example, as there may be a hundred."""
+    inner = sorted(name for name in known if "." in name)
+    text = ", ".join(sorted(name for name in known if "." not in name))
+    return f"{text}, and what is in these, such as {inner[0]}" if inner else text
 
 
 def _chosen(body: Any) -> Any:  # noqa: ANN401  any result with alternatives
