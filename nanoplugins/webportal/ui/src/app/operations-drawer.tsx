@@ -5,6 +5,7 @@ import HelpPanel from "@cloudscape-design/components/help-panel";
 import ProgressBar from "@cloudscape-design/components/progress-bar";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useMutation, useQuery } from "@tanstack/react-query";
+import { Fragment } from "react";
 import { useTranslation } from "react-i18next";
 import { del } from "../api/client";
 import { problemOfOperation } from "../api/problem";
@@ -46,15 +47,14 @@ const PAGES: Record<string, string> = {
 export function Resources({ operation }: { operation: Operation }) {
   return (
     <>
-      {operation.resources.map((resource) => {
+      {operation.resources.map((resource, index) => {
         const page = PAGES[resource.kind];
         const text = resource.name ?? resource.id.slice(0, 8);
-        return page ? (
-          <AppLink key={resource.id} to={`/${page}/${resource.id}`}>
-            {text}
-          </AppLink>
-        ) : (
-          <span key={resource.id}>{text}</span>
+        return (
+          <Fragment key={resource.id}>
+            {index > 0 && " · "}
+            {page ? <AppLink to={`/${page}/${resource.id}`}>{text}</AppLink> : text}
+          </Fragment>
         );
       })}
     </>

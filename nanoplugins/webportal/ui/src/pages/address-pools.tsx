@@ -132,9 +132,9 @@ function Reservations({ pool }: { pool: AddressPool }) {
         error={query.error}
         onRetry={() => void query.refetch()}
         actions={<Button onClick={() => setAdding(true)}>{t("reservations.add")}</Button>}
-        empty={<Empty title={t("reservations.empty")} text={t("reservations.text")} cli={`nano address-pool reserve ${pool.name} --address ADDRESS`} />}
+        empty={<Empty title={t("reservations.empty")} text={t("reservations.text")} cli={`nano address-pool reserve ${pool.name} ADDRESS`} />}
         columns={[
-          column.cell("address", t("reservations.address"), (row) => <Copy text={row.address} />, { shown: "always" }),
+          column.cell("address", t("reservations.address"), (row) => <span className="nano-whole"><Copy text={row.address} /></span>, { shown: "always" }),
           column.text("description", t("common:description"), (row) => row.description, { shown: "always" }),
         ]}
         rowActions={[{ id: "release", text: t("reservations.release"), run: setDoomed }]}

@@ -16,6 +16,7 @@ import { optionsOf, type Field } from "../parts/fields";
 import { FormDialog } from "../parts/form-dialog";
 import { ImageState } from "../parts/image-state";
 import { NounPage } from "../parts/noun-page";
+import { Actions } from "../parts/simple-table";
 import { UploadDialog } from "../parts/upload-dialog";
 
 export type ImageTopic = "disk-images" | "media-images";
@@ -64,7 +65,7 @@ export function ImagesPage({ topic }: { topic: ImageTopic }) {
       onCreate={() => setOpen("upload")}
       editFields={useEditFields()}
       actions={(selected) => (
-        <>
+        <Actions>
           <More topic={topic} onOpen={setOpen} selected={selected} />
           {isDisk && (
             <Button
@@ -75,7 +76,7 @@ export function ImagesPage({ topic }: { topic: ImageTopic }) {
               {t("createInstance")}
             </Button>
           )}
-        </>
+        </Actions>
       )}
     >
       {open === "upload" && <UploadDialog topic={topic} onClose={close} />}

@@ -21,7 +21,8 @@ import { MediaDrives } from "../parts/media-drives";
 import { SimpleTable } from "../parts/simple-table";
 import { useFollow } from "../app/follow";
 
-export const diskName = (disk: Disk) => disk.name || disk.id.slice(0, 8);
+/** As the volume is called in every other list. */
+export const diskName = (instance: Instance, disk: Disk) => disk.name || `${instance.name}-${instance.disks.indexOf(disk)}`;
 
 export function DisksTab({ instance }: { instance: Instance }) {
   const { t } = useTranslation(["instances", "common"]);
@@ -37,7 +38,7 @@ export function DisksTab({ instance }: { instance: Instance }) {
       <SimpleTable<Disk>
         title={t("tabs.disks")}
         items={instance.disks}
-        nameOf={diskName}
+        nameOf={(disk) => diskName(instance, disk)}
         empty={t("disks.none")}
         actions={
           <Button disabled={refusal !== null} disabledReason={refusal || t("notPossible")} onClick={() => setOpen({ kind: "add" })}>
@@ -45,7 +46,7 @@ export function DisksTab({ instance }: { instance: Instance }) {
           </Button>
         }
         columns={[
-          column.cell("name", t("common:name"), (disk) => <DiskCell disk={disk} />, { shown: "always" }),
+          column.cell("name", t("common:name"), (disk) => <DiskCell instance={instance} disk={disk} />, { shown: "always" }),
           column.bytes("size", t("size"), (disk) => disk.size_bytes, { shown: "always" }),
           column.bytes("used", t("common:used"), (disk) => disk.used_bytes),
           column.text("pool", t("common:storagePool"), poolOf),
@@ -69,11 +70,11 @@ export function DisksTab({ instance }: { instance: Instance }) {
   );
 }
 
-function DiskCell({ disk }: { disk: Disk }) {
+function DiskCell({ instance, disk }: { instance: Instance; disk: Disk }) {
   const { t } = useTranslation("instances");
   return (
     <>
-      {diskName(disk)} {disk.is_boot && <Badge color="blue">{t("boot")}</Badge>}
+      {diskName(instance, disk)} {disk.is_boot && <Badge color="blue">{t("boot")}</Badge>}
     </>
   );
 }
@@ -123,7 +124,7 @@ function EditDisk({ instance, disk, onClose }: DialogProps & { disk: Disk }) {
   const isSmaller = (draft: Draft) => Number(draft.size_bytes) * GIB < disk.size_bytes && draft.size_bytes !== undefined;
   return (
     <FormDialog
-      title={t("disks.editTitle", { name: diskName(disk) })}
+      title={t("disks.editTitle", { name: diskName(instance, disk) })}
       submit={t("common:save")}
       note={t("disks.editText")}
       fields={(draft) => [
@@ -146,12 +147,12 @@ function RemoveDisk({ instance, disk, isKept, onClose }: DialogProps & { disk: D
   const { t } = useTranslation(["instances", "common"]);
   const { follow, refresh } = useFollow();
   const format = useFormat();
-  const title = t(isKept ? "disks.detachTitle" : "disks.deleteTitle", { name: diskName(disk), instance: instance.name });
+  const title = t(isKept ? "disks.detachTitle" : "disks.deleteTitle", { name: diskName(instance, disk), instance: instance.name });
   return (
     <Confirm
       title={title}
       actionLabel={t(isKept ? "disks.detach" : "common:delete")}
-      typeName={isKept ? undefined : diskName(disk)}
+      typeName={isKept ? undefined : diskName(instance, disk)}
       onConfirm={async () => {
         const answer = await del(`/instances/${instance.id}/disks/${disk.id}?is_kept=${String(isKept)}`);
         void follow(title, answer).then(refresh);

@@ -120,7 +120,7 @@ function Plugins({ node }: { node: Node }) {
       columns={[
         column.text("name", t("common:name"), (row) => row.name, { shown: "always" }),
         column.cell("state", t("common:state"), (row) => <StateBadge state={row.state} />, { shown: "always", width: 110 }),
-        column.cell("health", t("health"), (row) => <Checks plugin={row} />, { shown: "always" }),
+        column.cell("health", t("health"), (row) => <Checks plugin={row} />, { shown: "always", width: 115 }),
         column.text("summary", t("summary"), (row) => row.summary),
         column.text("version", t("version"), (row) => row.version),
       ]}

@@ -10,6 +10,7 @@ import type { Operation } from "../api/types";
 import { isRunning, Resources, useKindText } from "../app/operations-drawer";
 import { formatElapsed } from "../logic/format";
 import { Ago, StateBadge } from "../parts/facts";
+import { useIsNarrow } from "../parts/narrow";
 import { Page } from "../parts/page";
 import { ProblemAlert, ProblemText } from "../parts/problem";
 
@@ -47,6 +48,32 @@ export function OperationsTable({ items, isShort = false }: { items: Operation[]
   };
   const outcome = (operation: Operation) =>
     operation.error ? <ProblemText problem={problemOfOperation(operation.error)} /> : "–";
+  const isNarrow = useIsNarrow();
+  const narrow = [
+    {
+      id: "what",
+      header: t("what"),
+      cell: (row: Operation) => (
+        <>
+          <div>{kindText(row)}</div>
+          <Resources operation={row} />
+        </>
+      ),
+      isRowHeader: true,
+    },
+    {
+      id: "state",
+      header: t("common:state"),
+      cell: (row: Operation) => (
+        <>
+          <div>{state(row)}</div>
+          <Ago iso={row.created_at} />
+          {row.error && outcome(row)}
+        </>
+      ),
+      minWidth: 140,
+    },
+  ];
   const wide = [
     { id: "who", header: t("requestedBy"), cell: (row: Operation) => row.requested_by || "–" },
     { id: "took", header: t("took"), cell: elapsed },
@@ -60,13 +87,17 @@ export function OperationsTable({ items, isShort = false }: { items: Operation[]
       wrapLines
       ariaLabels={{ tableLabel: t("title") }}
       empty={t("none")}
-      columnDefinitions={[
-        { id: "kind", header: t("what"), cell: kindText, isRowHeader: true },
-        { id: "object", header: t("object"), cell: (row) => <Resources operation={row} /> },
-        { id: "state", header: t("common:state"), cell: state, minWidth: 110 },
-        { id: "when", header: t("when"), cell: (row) => <Ago iso={row.created_at} /> },
-        ...(isShort ? [] : wide),
-      ]}
+      columnDefinitions={
+        isNarrow
+          ? narrow
+          : [
+              { id: "kind", header: t("what"), cell: kindText, isRowHeader: true },
+              { id: "object", header: t("object"), cell: (row) => <Resources operation={row} /> },
+              { id: "state", header: t("common:state"), cell: state, minWidth: 135 },
+              { id: "when", header: t("when"), cell: (row) => <Ago iso={row.created_at} /> },
+              ...(isShort ? [] : wide),
+            ]
+      }
     />
   );
 }

@@ -13,7 +13,7 @@ export function PluginsPage() {
   const { t } = useTranslation(["admin", "shell", "common"]);
   const query = useQuery(plugins());
   const isNarrow = useIsNarrow();
-  const visible = isNarrow ? ["name", "state", "reason"] : undefined;
+  const visible = isNarrow ? ["name", "reason", "state"] : undefined;
   return (
     <Page title={t("shell:plugins")} description={t("plugins.text")}>
       {query.isError ? (
@@ -34,7 +34,7 @@ export function PluginsPage() {
           }
           columnDefinitions={[
             { id: "name", header: t("common:name"), cell: (row) => row.name, isRowHeader: true },
-            { id: "state", header: t("common:state"), cell: (row) => <StateBadge state={row.state} /> },
+            { id: "state", header: t("common:state"), cell: (row) => <StateBadge state={row.state} />, minWidth: 110 },
             {
               id: "reason",
               header: t("plugins.reason"),

@@ -74,7 +74,7 @@ export function SimpleTable<T>(props: SimpleTableProps<T>) {
           isRowHeader: index === 0,
         })),
         ...(rowActions.length > 0
-          ? [{ id: "actions", header: t("actions"), width: 90, cell: (row: T) => <RowMenu row={row} actions={rowActions} name={props.nameOf(row)} /> }]
+          ? [{ id: "actions", header: t("actions"), width: rowActions.length > 1 ? 90 : undefined, cell: (row: T) => <RowMenu row={row} actions={rowActions} name={props.nameOf(row)} /> }]
           : []),
       ]}
     />
@@ -89,15 +89,17 @@ function RowMenu<T>({ row, actions, name }: { row: T; actions: RowAction<T>[]; n
   if (possible.length === 1) {
     const reason = only.whyNot?.(row) ?? null;
     return (
-      <Button
-        variant="inline-link"
-        ariaLabel={`${only.text}: ${name}`}
-        disabled={reason !== null}
-        disabledReason={reason ?? undefined}
-        onClick={() => only.run(row)}
-      >
-        {only.text}
-      </Button>
+      <span className="nano-whole">
+        <Button
+          variant="inline-link"
+          ariaLabel={`${only.text}: ${name}`}
+          disabled={reason !== null}
+          disabledReason={reason ?? undefined}
+          onClick={() => only.run(row)}
+        >
+          {only.text}
+        </Button>
+      </span>
     );
   }
   return (
