@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
-from nanocore.cli.output import format_bytes, print_item
+from nanocore.cli.output import Column, field, format_bytes, print_item, print_items
 from nanocore.cli.session import Session
 
 
 def image_group(name: str) -> click.Group:
     """Return the group of ``disk-image`` or ``media-image``."""
     made = noun_group(name)
-    for make in (_upload, _import, _edit, _download, _evict):
+    for make in (_upload, _import, _update, _download, _evict):
         made.add_command(make(name))
     return made
 
@@ -42,7 +42,7 @@ def _upload(name: str) -> click.Command:
     @click.option("--name", "image_name", help="Name of the image [default: the file's].")
     @click.option("--sha256", help="Digest to check the upload against.")
     @click.option("--description", default="", help="Free text.")
-    @click.option("--tag", "tags", multiple=True, help="Label; may be given several times.")
+    @click.option("--tag", "tags", multiple=True, help="Label; may be given more than once.")
     @click.pass_obj
     def upload(session: Session, /, file: Path, image_name: str | None, sha256: str | None, **texts: object) -> None:
         image = session.client.upload_image(
@@ -87,14 +87,14 @@ def _make(session: Session, name: str, body: dict[str, Any]) -> None:
         print_item(session.client.get(f"{NOUNS[name].path}/{ended['result']['image_id']}"), session.output)
 
 
-def _edit(name: str) -> click.Command:
-    @click.command("edit", help="Change name, description or tags.")
+def _update(name: str) -> click.Command:
+    @click.command("update", help="Change name, description or tags.")
     @click.argument("reference")
     @click.option("--name", "image_name", help="New name; it becomes the newest version of that.")
     @click.option("--description", help="Free text.")
-    @click.option("--tag", "tags", multiple=True, help="Labels instead of those it has; may be given several times.")
+    @click.option("--tag", "tags", multiple=True, help="Label; all of them, may be given more than once.")
     @click.pass_obj
-    def edit(
+    def update(
         session: Session, reference: str, image_name: str | None, description: str | None, tags: tuple[str, ...]
     ) -> None:
         wanted: dict[str, Any] = {"name": image_name, "description": description, "tags": list(tags) or None}
@@ -102,7 +102,7 @@ def _edit(name: str) -> click.Command:
         id = resolve(session, NOUNS[name], reference)
         print_item(session.client.request("PATCH", f"{NOUNS[name].path}/{id}", json=body), session.output)
 
-    return edit
+    return update
 
 
 def _download(name: str) -> click.Command:
@@ -126,7 +126,19 @@ def _evict(name: str) -> click.Command:
     def evict(session: Session, reference: str, node: str | None) -> None:
         body = {} if node is None else {"node_id": resolve(session, NOUNS["node"], node)}
         path = f"{NOUNS[name].path}/{resolve(session, NOUNS[name], reference)}/actions/evict"
-        print_item(session.client.request("POST", path, json=body), session.output)
+        answer = session.client.request("POST", path, json=body)
+        if session.output != "table":
+            print_item(answer, session.output)
+            return
+        names = {item["id"]: item["name"] for item in session.client.items("/nodes")}
+        rows = [{"node": id, "is_kept": False, "reason": ""} for id in answer["evicted_from"]]
+        rows += [{"node": kept["node_id"], "is_kept": True, "reason": kept["reason"]} for kept in answer["kept_on"]]
+        columns = (
+            Column("NODE", lambda row: names.get(row["node"], row["node"])),
+            Column("COPY", lambda row: "kept" if row["is_kept"] else "removed"),
+            Column("REASON", field("reason")),
+        )
+        print_items(rows, columns, session.output)
 
     return evict
 

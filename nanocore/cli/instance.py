@@ -8,7 +8,7 @@ import click
 
 from nanocore.cli.guest import READY_SECONDS, wait_ready
 from nanocore.cli.instance_changes import change_commands
-from nanocore.cli.instance_options import pop_qos, pop_values, qos_options, value_options
+from nanocore.cli.instance_options import check_boot_disk, pop_qos, pop_values, qos_options, value_options
 from nanocore.cli.nouns import NOUNS, follow, noun_group, resolve
 from nanocore.cli.output import print_item
 from nanocore.cli.session import Session
@@ -68,6 +68,7 @@ def _create(session: Session, /, name: str, **options: Any) -> None:  # noqa: AN
     body: dict[str, Any] = {"name": name} | pop_values(session, options)
     if template is not None:
         body["template_id"] = resolve(session, TEMPLATE, template)
+    check_boot_disk(body)
     ended = follow(session, session.client.request("POST", "/instances", json=body))
     if ended is None:
         return
@@ -92,20 +93,20 @@ def _create(session: Session, /, name: str, **options: Any) -> None:  # noqa: AN
 @click.option("--no-limits", is_flag=True, help="Take all limits off.")
 @click.pass_obj
 def _update(session: Session, /, reference: str, **options: Any) -> None:  # noqa: ANN401
-    id = resolve(session, INSTANCE, reference)
-    qos = pop_qos(options)
-    if options.pop("no_limits"):
-        options["qos"] = {}
-    elif qos is not None:
-        # The API replaces all limits: those that were not said here stay.
-        merged = session.client.get(f"/instances/{id}")["qos"] | qos
-        options["qos"] = {name: value for name, value in merged.items() if value not in {None, NO_LIMIT}}
+    qos = {} if options.pop("no_limits") else pop_qos(options)
     no_tags, tags = options.pop("no_tags"), list(options.pop("tags"))
     body = {key: value for key, value in options.items() if value is not None}
     if tags or no_tags:
         body["tags"] = tags
-    if not body:
+    if not body and qos is None:
         raise NanoError(ErrorCode.INVALID_ARGUMENT, "say what to change; see: nano instance update --help")
+    id = resolve(session, INSTANCE, reference)
+    if qos:
+        # The API replaces all limits: those that were not said here stay.
+        merged = session.client.get(f"/instances/{id}")["qos"] | qos
+        qos = {name: value for name, value in merged.items() if value not in {None, NO_LIMIT}}
+    if qos is not None:
+        body["qos"] = qos
     changed = session.client.request("PATCH", f"/instances/{id}", json=body)
     print_item(changed, session.output)
     if changed["changes_at_next_start"]:

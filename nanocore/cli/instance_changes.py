@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nanocore.cli.instance_options import NIC, nic_body, pop_values, value_options
+from nanocore.cli.instance_options import NIC, check_boot_disk, nic_body, pop_values, value_options
 from nanocore.cli.network import POLICY
 from nanocore.cli.nouns import NOUNS, follow, resolve
 from nanocore.cli.output import Column, field, print_item, print_items
@@ -155,7 +155,9 @@ def _batch_create(session: Session, /, pattern: str, count: int, **options: Any)
     template = options.pop("template")
     if template is not None:
         body["template_id"] = resolve(session, TEMPLATE, template)
-    _run_batch(session, {"create": body | pop_values(session, options)})
+    body |= pop_values(session, options)
+    check_boot_disk(body)
+    _run_batch(session, {"create": body})
 
 
 @click.command("act", help=f"Do ACTION to many: {', '.join(ACTIONS)}.")
@@ -167,6 +169,8 @@ def _batch_create(session: Session, /, pattern: str, count: int, **options: Any)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before deleting.")
 @click.pass_obj
 def _batch_act(session: Session, /, action: str, references: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+    if not (references or options["query"] or options["tag"]):
+        raise NanoError(ErrorCode.INVALID_ARGUMENT, "say which instances: by name or id, by --query or by --tag")
     ids = [resolve(session, INSTANCE, reference) for reference in references]
     for params in ({"q": options["query"]}, {"tags": options["tag"]}):
         # An option that was not given selects nothing, never everything.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -155,6 +155,15 @@ def pop_values(session: Session, options: dict[str, Any]) -> dict[str, Any]:
         if value is not None and value != ():
             body[name] = value
     return body
+
+
+def check_boot_disk(body: Mapping[str, Any]) -> None:
+    """Raise ``invalid_argument`` when nothing says what to boot from; a template may."""
+    if not body.keys() & {"image_id", "disk_size_bytes", "template_id"}:
+        raise NanoError(
+            ErrorCode.INVALID_ARGUMENT,
+            "say --image NAME to clone a disk image (see: nano disk-image list), or --boot-disk SIZE for a blank disk",
+        )
 
 
 def nic_body(session: Session, details: dict[str, str]) -> dict[str, Any]:

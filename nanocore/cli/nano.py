@@ -108,7 +108,7 @@ def api(session: Session, method: str, path: str, data: str | None) -> None:
         body = None if text is None else json.loads(text)
     except ValueError as error:
         raise NanoError(ErrorCode.INVALID_ARGUMENT, f"--data is no JSON: {error}") from error
-    answer = session.client.request(method.upper(), path, json=body)
+    answer = session.client.request(method.upper(), f"/{path.lstrip('/')}", json=body)
     if answer is not None:
         print_value(answer, "yaml" if session.output == "yaml" else "json")
 

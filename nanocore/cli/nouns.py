@@ -57,6 +57,7 @@ NOUNS: dict[str, Noun] = {
             (
                 NAME,
                 Column("STATE", field("state.observed")),
+                Column("READY", field("ready.is_ready")),
                 Column("ADDRESSES", _addresses),
                 Column("NODE", field("node")),
                 Column("VCPUS", field("vcpus")),
@@ -142,6 +143,7 @@ NOUNS: dict[str, Noun] = {
             "Long-running work",
             (
                 Column("KIND", field("kind")),
+                Column("OF", lambda item: ",".join(part["name"] or part["id"] for part in item["resources"])),
                 Column("STATE", field("state")),
                 Column("PROGRESS", _progress),
                 Column("BY", field("requested_by")),

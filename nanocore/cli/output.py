@@ -34,6 +34,8 @@ def field(path: str) -> Callable[[Mapping[str, Any]], str]:
             value = value.get(part) if isinstance(value, Mapping) else None
         if isinstance(value, list):
             return ",".join(str(part) for part in value)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
         return "" if value is None else str(value)
 
     return read

@@ -117,9 +117,10 @@ def fail(error: NanoError) -> NoReturn:
     errors = error.details.get("errors")
     if isinstance(errors, Mapping):
         for name, messages in errors.items():
-            click.echo(
-                f"  {name}: {'; '.join(map(str, messages)) if isinstance(messages, list) else messages}", err=True
-            )
+            line = f"{name}: {'; '.join(map(str, messages)) if isinstance(messages, list) else messages}"
+            # What is wrong with one field only is the message already.
+            if line != error.message:
+                click.echo(f"  {line}", err=True)
     for name in ("incident", "request_id"):
         if name in error.details:
             click.echo(f"  {name}: {error.details[name]}", err=True)

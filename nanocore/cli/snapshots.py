@@ -14,6 +14,15 @@ from nanocore.cli.output import Column, age, field, print_item, print_items
 from nanocore.cli.session import Session
 from nanocore.errors import ErrorCode, NanoError
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def format_interval(seconds: int) -> str:
+    """Return a time span as ``--every`` takes it, in the largest unit that is exact."""
+    unit = max((name for name, size in UNITS.items() if seconds % size == 0), key=UNITS.__getitem__)
+    return f"{seconds // UNITS[unit]}{unit}"
+
+
 COLUMNS = (
     Column("NAME", field("shown_name")),
     Column("STATE", field("state")),
@@ -29,7 +38,7 @@ SCHEDULE = Noun(
     (
         NAME,
         Column("INSTANCE", field("instance")),
-        Column("SECONDS", field("interval_seconds")),
+        Column("EVERY", lambda item: format_interval(item["interval_seconds"])),
         Column("KEEP", field("keep")),
         Column("ENABLED", field("is_enabled")),
         Column("NEXT", field("next_run_at")),
@@ -37,7 +46,6 @@ SCHEDULE = Noun(
         ID,
     ),
 )
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Interval(click.ParamType[int]):

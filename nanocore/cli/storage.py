@@ -199,15 +199,18 @@ def _remove_disk(session: Session, reference: str, disk: str, yes: bool) -> None
 
 
 def _find_disk(session: Session, instance_id: str, disk: str) -> str:
-    disks = session.client.get(f"/instances/{instance_id}")["disks"]
-    found = [item["id"] for item in disks if disk in (item["id"], item["name"])]
-    if len(found) != 1:
-        known = ", ".join(item["name"] or item["id"] for item in disks)
+    instance = session.client.get(f"/instances/{instance_id}")
+    # A disk without a name is called as `nano volume list` calls it.
+    names = {item["id"]: item["name"] or f"{instance['name']}-{at}" for at, item in enumerate(instance["disks"])}
+    found = [str(id) for id, name in names.items() if disk in (id, name)]
+    known = ", ".join(names.values())
+    if not found:
         raise NanoError(
-            ErrorCode.NOT_FOUND if not found else ErrorCode.CONFLICT,
-            f"{len(found)} of its disks are {disk!r}; it has: {known}",
+            ErrorCode.NOT_FOUND, f"instance {instance['name']} has no disk {disk!r}; there are: {known or 'none'}"
         )
-    return str(found[0])
+    if len(found) > 1:
+        raise NanoError(ErrorCode.CONFLICT, f"{len(found)} disks are named {disk!r}; use the id: {', '.join(found)}")
+    return found[0]
 
 
 def storage_pool_group() -> click.Group:

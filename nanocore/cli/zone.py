@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from nanocore.cli.network import ADDRESS_POOL
 from nanocore.cli.nouns import NOUNS, noun_group, resolve
 from nanocore.cli.output import Column, field, print_item, print_items
 from nanocore.cli.session import Session
+from nanocore.cli.storage import STORAGE_POOL
 from nanocore.errors import ErrorCode, NanoError
 
 BACK_SECONDS = 60.0
@@ -106,8 +108,18 @@ _OPTIONS = (
     click.option("--description", help="Free text."),
     click.option("--cpu-overcommit", type=float, help="Virtual processors for each core; 0: as configured."),
     click.option("--memory-overcommit", type=float, help="Bytes for each byte of memory; 0: as configured."),
-    click.option("--storage-pool", "storage_pools", multiple=True, help="Id of a storage pool that it may use."),
-    click.option("--address-pool", "address_pools", multiple=True, help="Id of an address pool that it may use."),
+    click.option(
+        "--storage-pool",
+        "storage_pools",
+        multiple=True,
+        help="Storage pool that it may use, by name or id; may be given more than once.",
+    ),
+    click.option(
+        "--address-pool",
+        "address_pools",
+        multiple=True,
+        help="Address pool that it may use, by name or id; may be given more than once.",
+    ),
 )
 
 
@@ -117,9 +129,12 @@ def _with_options(command: Any) -> Any:  # noqa: ANN401  click's decorators
     return command
 
 
-def _body(options: dict[str, Any]) -> dict[str, Any]:
+def _body(session: Session, options: dict[str, Any]) -> dict[str, Any]:
     plain = {name: options[name] for name in ("description", "cpu_overcommit", "memory_overcommit")}
-    many = {"storage_pool_ids": list(options["storage_pools"]), "address_pool_ids": list(options["address_pools"])}
+    many = {
+        "storage_pool_ids": [resolve(session, STORAGE_POOL, each) for each in options["storage_pools"]],
+        "address_pool_ids": [resolve(session, ADDRESS_POOL, each) for each in options["address_pools"]],
+    }
     return {name: value for name, value in (plain | many).items() if value not in (None, [])}
 
 
@@ -128,7 +143,9 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
 @_with_options
 @click.pass_obj
 def _create(session: Session, /, name: str, **options: Any) -> None:  # noqa: ANN401  what _OPTIONS name
-    print_item(session.client.request("POST", "/compute-pools", json={"name": name, **_body(options)}), session.output)
+    print_item(
+        session.client.request("POST", "/compute-pools", json={"name": name, **_body(session, options)}), session.output
+    )
 
 
 @click.command("update", help="Change a compute pool; what is not given stays.")
@@ -138,7 +155,7 @@ def _create(session: Session, /, name: str, **options: Any) -> None:  # noqa: AN
 @click.pass_obj
 def _update(session: Session, /, pool: str, name: str | None, **options: Any) -> None:  # noqa: ANN401  what _OPTIONS name
     id = resolve(session, NOUNS["compute-pool"], pool)
-    body = _body(options) | ({} if name is None else {"name": name})
+    body = _body(session, options) | ({} if name is None else {"name": name})
     print_item(session.client.request("PATCH", f"/compute-pools/{id}", json=body), session.output)
 
 

@@ -76,6 +76,6 @@ def check_new_size(before: int, after: int, *, is_confirmed: bool) -> None:
         raise NanoError(
             ErrorCode.INVALID_ARGUMENT,
             f"it has {before} bytes: shrinking it to {after} loses what lies beyond; if the file system inside was "
-            "made smaller before, say so with is_shrink_confirmed",
+            "made smaller before, confirm with is_shrink_confirmed (--shrink in nano)",
             field="size_bytes",
         )

@@ -72,7 +72,7 @@ def test_templates_and_batches(root: Path) -> None:
     assert said(root, "instance", "create", "one", "--template", "small")["template"] == "small"
     items = said(root, "instance", "batch", "create", "many-{n:02}", "3", "--template", "small", "--tag", "many")
     assert [item["name"] for item in items] == ["many-01", "many-02", "many-03"]
-    assert said(root, "instance", "batch", "act", "delete") == []
+    assert said(root, "instance", "batch", "act", "delete", "--tag", "nobody") == []
     failed = nano(root, "--wait", "-o", "json", "instance", "batch", "act", "start", "--tag", "many")
     assert failed.returncode == 1
     assert "3 of 3 failed" in failed.stderr

@@ -48,8 +48,9 @@ def test_an_instance_from_upload_to_deletion(root: Path, tmp_path: Path) -> None
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["memory_bytes"] == 64 * 1024**2
     listed = nano(root, "instance", "list")
-    assert listed.stdout.splitlines()[0].split()[:3] == ["NAME", "STATE", "ADDRESSES"]
-    assert listed.stdout.splitlines()[1].split()[:2] == ["web-1", "running"]
+    assert listed.stdout.splitlines()[0].split()[:3] == ["NAME", "STATE", "READY"]
+    assert listed.stdout.splitlines()[1].split()[:3] == ["web-1", "running", "yes"]
+    assert nano(root, "operation", "list").stdout.splitlines()[1].split()[:2] == ["instance.create", "web-1"]
     assert "only cell that fits" in nano(root, "explain", "web-1").stdout
     assert nano(root, "--wait", "instance", "stop", "web-1").returncode == 0
     assert nano(root, "-o", "json", "instance", "get", "web-1").stdout.count('"stopped"') >= 1
@@ -70,6 +71,9 @@ def test_an_instance_from_upload_to_deletion(root: Path, tmp_path: Path) -> None
         (("instance", "create", "Bad_Name", "--image", "00000000-0000-0000-0000-000000000000"), 2, "name"),
         (("instance", "update", "x"), 2, "say what to change"),
         (("instance", "list", "-f", "nonsense"), 2, "FIELD=VALUE"),
+        (("instance", "create", "x"), 2, "--boot-disk"),
+        (("instance", "batch", "create", "x-{n}", "2"), 2, "--boot-disk"),
+        (("instance", "batch", "act", "start"), 2, "say which instances"),
         (("api", "GET", "/nothing"), 3, ""),
         (("api", "POST", "/instances", "-d", "{"), 2, "no JSON"),
         (("nonsense",), 2, "No such command"),

@@ -107,7 +107,7 @@ def test_commands(kernel: KernelProcess, disk: Path, tmp_path: Path) -> None:
 
     media = ok("media-image", "upload", ISO, "--name", "memtest", "--tag", "tools", "--description", "Memory test")
     assert (media["format"], media["tags"], media["size_bytes"]) == ("iso", ["tools"], ISO.stat().st_size)
-    assert ok("media-image", "edit", "memtest", "--tag", "rescue")["tags"] == ["rescue"]
+    assert ok("media-image", "update", "memtest", "--tag", "rescue")["tags"] == ["rescue"]
     assert [item["name"] for item in ok("media-image", "list")] == ["memtest"]
     # What an earlier attempt left is gone on from.
     target = tmp_path / "back.iso"
