@@ -18,6 +18,7 @@ from nanocore.model.instance import Instance, ObservedState
 from nanocore.model.node import Node
 from nanocore.wire import structs
 from nanoplugins.compute.cells import Cells
+from nanoplugins.compute.macs import Macs
 from nanoplugins.compute.records import COMPUTE_POOLS, INSTANCES, NODE_SETTINGS, NodeSettings
 from nanoplugins.compute.views import ACTIVE, InstanceFacts, instance_view, node_view, observe, pool_view
 
@@ -33,6 +34,7 @@ class Board:
         self.instances: Table[Instance] = Table("instances", context.clock, publish)
         self.nodes: Table[Node] = Table("nodes", context.clock, publish)
         self.pools: Table[ComputePool] = Table("compute-pools", context.clock, publish)
+        self.macs = Macs()
         self.image_names: dict[ImageId, str] = {}
         self.network_names: dict[NetworkId, str] = {}
         self.policy_names: dict[SecurityPolicyId, str] = {}
@@ -55,6 +57,7 @@ class Board:
             self.cells.put_size(
                 known.id, cores=known.cores, memory_bytes=known.memory_bytes, disk_bytes=known.disk_bytes
             )
+        self.macs.load(self.store)
         for entry in self.store.list(INSTANCES):
             self.refresh_instance(entry.value.id)
         self._refresh_sums()
@@ -68,7 +71,8 @@ class Board:
             )
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, and following the store."""
+        self.macs.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -129,6 +133,10 @@ class Board:
                 return entry.value
         return None
 
+    def pools_by_cell(self) -> dict[NodeId, ComputePoolRecord]:
+        """Return every cell's compute pool: for many cells at once, as asking for each reads all of them each time."""
+        return {id: entry.value for entry in self.store.list(COMPUTE_POOLS) for id in entry.value.cells}
+
     def is_enabled(self, id: NodeId) -> bool:
         """Return whether a node may get new instances."""
         entry = self.store.get(NODE_SETTINGS, id)
@@ -181,9 +189,10 @@ class Board:
         for view in list(self.nodes.views()):
             if view.id not in known:
                 self.nodes.delete(view.id)
+        pools = self.pools_by_cell()
         for cell in self.cells.all():
             id = cell.info.id
-            pool = self.pool_of(id)
+            pool = pools.get(id)
             shown = self.nodes.find(id)
             if id in stale or shown is None or shown.compute_pool_id != (pool.id if pool else None):
                 records = [entry.value for entry in self.store.list(INSTANCES, index="node", value=id)]

@@ -43,7 +43,7 @@ from nanocore.model.volume import VolumeRecord, VolumeState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.field_errors import FieldErrors
-from nanoplugins.compute.records import COMPUTE_POOL_NAMES, INSTANCES
+from nanoplugins.compute.records import COMPUTE_POOL_NAMES
 from nanoplugins.compute.sources import SourceImage, get_disk_source, get_media_source
 from nanoplugins.compute.storage.records import VOLUMES, choose_pool, disk_of, get_volume
 from nanoplugins.compute.template_records import TemplateRecord
@@ -285,20 +285,16 @@ class Composer:
 
     def new_mac(self) -> str:
         """Return a random address in the range that QEMU's guests use, which no instance has."""
-        taken = self._macs()
         while True:
             mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
-            if mac not in taken:
+            if mac not in self._board.macs:
                 return mac
 
     def _check_mac(self, mac: str, field: str, errors: FieldErrors) -> None:
         if int(mac[:2], 16) & MULTICAST_BIT or mac == "00:00:00:00:00:00":
             errors.add(field, f"{mac} is no address of a single card: its first byte must be even, and not all be zero")
-        elif mac in self._macs():
+        elif mac in self._board.macs:
             errors.add(field, f"{mac} belongs to another instance's network card; leave it out to get a new one")
-
-    def _macs(self) -> set[str]:
-        return {nic.mac for entry in self._board.store.list(INSTANCES) for nic in entry.value.nics}
 
     def _default_pool(self) -> ComputePoolId:
         entry = self._board.store.get(COMPUTE_POOL_NAMES, "default")

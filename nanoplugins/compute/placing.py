@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from nanocore.capabilities.placement import Candidate, Decision, PlacementFilter, PlacementRequest, Placer
@@ -79,7 +79,7 @@ class Placing:
             node_id=after.node_id,
         )
         filters = self._context.collected(PlacementFilter)
-        for candidate in self._candidate(after.node_id, pool.value, without=after.id):
+        for candidate in self._candidate(after.node_id, pool.value, {}, without=after.id):
             for name in SIZE_FILTERS:
                 reason = filters[name].refuse(request, candidate) if name in filters else None
                 if reason is not None and candidate.usage.cores:
@@ -96,9 +96,17 @@ class Placing:
             raise NanoError(
                 ErrorCode.WRONG_STATE, f"compute pool {pool.value.name} is disabled; enable it or choose another"
             )
-        return [candidate for id in pool.value.cells for candidate in self._candidate(id, pool.value)]
+        open_there = open_pools(self._board.store)
+        return [candidate for id in pool.value.cells for candidate in self._candidate(id, pool.value, open_there)]
 
-    def _candidate(self, id: NodeId, pool: ComputePoolRecord, *, without: InstanceId | None = None) -> list[Candidate]:
+    def _candidate(
+        self,
+        id: NodeId,
+        pool: ComputePoolRecord,
+        open_there: Mapping[NodeId, list[str]],
+        *,
+        without: InstanceId | None = None,
+    ) -> list[Candidate]:
         cell = self._board.cells.find(id)
         if cell is None:
             return []
@@ -118,7 +126,7 @@ class Placing:
                 lacks=cell.report.lacks,
                 cpu_overcommit=pool.cpu_overcommit,
                 memory_overcommit=pool.memory_overcommit,
-                storage_pool_ids=open_pools(self._board.store, id),
+                storage_pool_ids=open_there.get(id),
             )
         ]
 

@@ -28,7 +28,6 @@ from nanoplugins.compute.storage.records import (
     STORAGE_POOLS,
     VOLUMES,
     find_disk,
-    paths_of,
     snapshots_of,
 )
 from nanoplugins.compute.storage.views import (
@@ -57,6 +56,8 @@ class StorageBoard:
         self.on_new: Callable[[NodeId], None] = lambda _node_id: None
         """Called when a cell has volumes that it has not told of yet."""
         self._seen: dict[NodeId, dict[VolumeId, VolumeInfo]] = {}
+        self._folders: dict[tuple[NodeId, str], StoragePoolId] = {}
+        """The storage pool of every path, as all of them are too many to look through for each volume."""
         self._new: set[VolumeId] = set()
         """Volumes that came after their cell told last what it has."""
         self._disks: dict[InstanceId, set[VolumeId]] = {}
@@ -72,6 +73,7 @@ class StorageBoard:
 
     def load(self) -> None:
         """Fill the tables and follow the store from now on."""
+        self._follow_pools()
         for entry in self.store.list(INSTANCES):
             self._follow_instance(entry.value.id, entry.value)
         for volume in self.store.list(VOLUMES):
@@ -102,8 +104,9 @@ class StorageBoard:
         """Take everything that a cell has."""
         before = self._seen.get(node_id, {})
         now = self._seen[node_id] = {volume.id: volume for volume in volumes}
-        told = {view.id for view in self.volumes.views() if view.node_id == node_id and view.id in self._new}
-        self._new -= told
+        new = [view for view in map(self.volumes.find, self._new) if view is not None]
+        told = {view.id for view in new if view.node_id == node_id}
+        self._new = {view.id for view in new if view.node_id != node_id}
         for id in told | {id for id in before.keys() | now.keys() if before.get(id) != now.get(id)}:
             self.refresh_volume(id)
         self._refresh_on(node_id)
@@ -167,9 +170,7 @@ class StorageBoard:
 
     def pool_at(self, node_id: NodeId | None, folder: str) -> StoragePoolId | None:
         """Return the storage pool that has a path."""
-        if node_id is None or not folder:
-            return None
-        return next((pool.id for pool, path in paths_of(self.store, node_id) if path.path == folder), None)
+        return None if node_id is None else self._folders.get((node_id, folder))
 
     # -- following the store
 
@@ -182,11 +183,16 @@ class StorageBoard:
                 self.refresh_volume(VolumeId(change.key))
                 self.refresh_pools_soon()
             elif change.collection == STORAGE_POOLS.name:
+                self._follow_pools()
                 self._refresh_pools()
             elif change.collection == SNAPSHOTS.name:
                 self.refresh_snapshot(SnapshotId(change.key))
             elif change.collection == SNAPSHOT_SCHEDULES.name:
                 self._refresh_schedule(change.key)
+
+    def _follow_pools(self) -> None:
+        entries = self.store.list(STORAGE_POOLS)
+        self._folders = {(path.node_id, path.path): entry.value.id for entry in entries for path in entry.value.paths}
 
     def _follow_instance(self, id: InstanceId, record: InstanceRecord | None) -> None:
         now = set() if record is None else {disk.volume_id for disk in record.disks}
@@ -251,13 +257,14 @@ class StorageBoard:
         entries = self.store.list(STORAGE_POOLS)
         for gone in {pool.id for pool in self.pools.views()} - {entry.value.id for entry in entries}:
             self.pools.delete(gone)
+        by_cell = self._board.pools_by_cell()
         counts: dict[StoragePoolId | None, int] = {}
         for volume in self.volumes.views():
             counts[volume.storage_pool_id] = counts.get(volume.storage_pool_id, 0) + 1
         for entry in entries:
             record = entry.value
             cells = [self._board.cells.find(path.node_id) for path in record.paths]
-            pools = [self._board.pool_of(path.node_id) for path in record.paths]
+            pools = [by_cell.get(path.node_id) for path in record.paths]
             ids = sorted({pool.id for pool in pools if pool is not None})
             self.pools.put(pool_view(record, cells, ids, counts.get(record.id, 0)))
 

@@ -156,10 +156,15 @@ def paths_of(store: StateStore, node_id: NodeId) -> list[tuple[StoragePoolRecord
     ]
 
 
-def open_pools(store: StateStore, node_id: NodeId) -> list[str] | None:
-    """Return the storage pools with a path on a cell that takes new volumes; ``None`` where no paths are known."""
-    paths = paths_of(store, node_id)
-    return sorted({pool.id for pool, path in paths if path.is_enabled and not path.is_draining}) if paths else None
+def open_pools(store: StateStore) -> dict[NodeId, list[str]]:
+    """Return for each cell with known paths the storage pools with one there that takes new volumes."""
+    found: dict[NodeId, set[str]] = {}
+    for entry in store.list(STORAGE_POOLS):
+        for path in entry.value.paths:
+            known = found.setdefault(path.node_id, set())
+            if path.is_enabled and not path.is_draining:
+                known.add(entry.value.id)
+    return {node_id: sorted(pools) for node_id, pools in found.items()}
 
 
 def choose_pool(
