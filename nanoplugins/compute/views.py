@@ -91,6 +91,8 @@ def refuse(
     is_known = observed is not ObservedState.UNKNOWN
     if operation_kind is not None and action is not InstanceAction.CONSOLE:
         return f"{operation_kind} is running"
+    if action is InstanceAction.DELETE and observed is ObservedState.CREATING:
+        return None  # Nobody is making it any more: its creation failed, and could not be undone.
     if action is InstanceAction.DELETE and record.protected:
         return "it is protected; switch protection off first"
     if action is InstanceAction.START and observed is ObservedState.MISSING:

@@ -69,6 +69,20 @@ def test_a_running_operation_blocks_all_but_the_console() -> None:
     assert [action.name for action in actions if action.allowed] == [InstanceAction.CONSOLE]
 
 
+def test_what_nobody_makes_any_more_can_be_deleted() -> None:
+    for is_protected in (False, True):
+        half_made = record(is_created=False, protected=is_protected)
+        allowed = {
+            kind: [
+                action.name
+                for action in allowed_actions(half_made, ObservedState.CREATING, None, kind)
+                if action.allowed
+            ]
+            for kind in (None, "instance.create")
+        }
+        assert allowed == {None: [InstanceAction.DELETE], "instance.create": []}
+
+
 def test_protection_and_unknown_state_refuse_deletion() -> None:
     assert "protected" in (
         refuse(InstanceAction.DELETE, record(protected=True), ObservedState.STOPPED, None, None) or ""
