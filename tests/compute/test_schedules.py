@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,13 @@ from nanocore.capabilities.snapshots import (
     DeleteSnapshotSchedule,
     UpdateSnapshotSchedule,
 )
+from nanocore.contracts.state_store import Delete, Put
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.model.snapshot import Snapshot, SnapshotSchedule
 from nanocore.testing.fake_clock import FakeClock
 from nanocore.testing.memory_store import MemoryStore
 from nanocore.wire import Request
-from nanoplugins.compute.storage.records import snapshots_of
+from nanoplugins.compute.storage.records import SNAPSHOT_SCHEDULES, snapshots_of
 from nanoplugins.sim.storage import SimStorage
 from tests.compute.storage_bench import NODE, StorageBench, storage_bench
 
@@ -36,18 +38,18 @@ def on_bench(*works: Callable[[StorageBench], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-async def ask(bench: StorageBench, message: Request[SnapshotSchedule]) -> SnapshotSchedule:
+async def ask(bench: StorageBench, message: Request[Any]) -> Any:
     handlers = {handler.message: handler.call for handler in bench.storage.handlers()}
     call = type("Call", (), {"actor": None})()
-    answer: SnapshotSchedule = await handlers[type(message)](message, call)
-    return answer
+    return await handlers[type(message)](message, call)
 
 
 async def make(bench: StorageBench, *, keep: int = 2) -> SnapshotSchedule:
-    return await ask(
+    made: SnapshotSchedule = await ask(
         bench,
         CreateSnapshotSchedule(instance_id=bench.instance.id, name="hourly", interval_seconds=HOUR, keep=keep),
     )
+    return made
 
 
 def made(bench: StorageBench) -> list[str]:
@@ -137,6 +139,38 @@ def test_a_busy_instance_is_tried_again_at_the_next_look() -> None:
         assert made(bench) == ["other", "hourly 2030-01-01 01:00:00"]
 
     on_bench(work)
+
+
+class BusyStore(MemoryStore):
+    """Lets somebody else be quicker: ``before`` is done once, ahead of the next change of a schedule."""
+
+    before: Callable[[], Awaitable[object]] | None = None
+
+    async def commit(self, *changes: Put | Delete) -> int:
+        before = self.before
+        if before is not None and any(change.collection is SNAPSHOT_SCHEDULES for change in changes):
+            self.before = None
+            await before()
+        return await super().commit(*changes)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_what_users_say_while_it_runs_counts(is_deleted: bool) -> None:  # noqa: FBT001
+    async def main() -> None:
+        store = BusyStore()
+        async with storage_bench(store, FakeClock(), SimStorage()) as bench:
+            schedule = await make(bench)
+            said = DeleteSnapshotSchedule(id=schedule.id) if is_deleted else None
+            store.before = lambda: ask(bench, said or UpdateSnapshotSchedule(id=schedule.id, keep=7))
+            bench.context.clock.advance(HOUR)
+            await bench.run_due()
+            await bench.run_due()
+            assert len(made(bench)) == 1
+            kept = [entry.value.keep for entry in store.list(SNAPSHOT_SCHEDULES)]
+            assert kept == ([] if is_deleted else [7])
+            assert is_deleted or shown(bench).next_run_at > bench.context.clock.now()
+
+    asyncio.run(main())
 
 
 def test_too_many_snapshots_are_a_failure_that_says_so() -> None:

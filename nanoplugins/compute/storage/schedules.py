@@ -124,7 +124,13 @@ class Schedules:
             last_error=problem,
             failures=0 if problem is None else entry.value.failures + 1,
         )
-        await self._board.store.commit(Put(SNAPSHOT_SCHEDULES, record.id, changed))
+        try:
+            await self._board.store.commit(Put(SNAPSHOT_SCHEDULES, record.id, changed, expect=entry.revision))
+        except NanoError as error:
+            if error.code is not ErrorCode.CONFLICT:
+                raise
+            # Changed or deleted in this moment. If it is still due, the next look finds what this run made.
+            self._context.log.info("compute.schedule_changed_meanwhile", schedule=record.id)
 
     async def _list(self, message: ListSnapshotSchedules, _call: Call) -> Reply[PageInfo]:
         return self._storage.schedules.page(message)
