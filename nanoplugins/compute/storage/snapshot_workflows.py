@@ -11,7 +11,7 @@ from nanocore.contracts.operation import Step, StepContext
 from nanocore.contracts.state_store import Delete, Put
 from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import InstanceId, NodeId, SnapshotId
-from nanocore.model.instance import InstanceRecord, ObservedState
+from nanocore.model.instance import DesiredState, InstanceRecord, ObservedState
 from nanocore.model.snapshot import SnapshotRecord, SnapshotState
 from nanocore.wire import Struct, structs
 from nanoplugins.compute.cell_commands import node_of
@@ -228,7 +228,9 @@ class RestoreSnapshotWorkflow:
 
         async def note(step: StepContext) -> None:
             sizes = dict(step.outcomes["restore"])
-            await change_instance(board.store, record.instance_id, lambda now: _with_sizes(now, sizes))
+            await change_instance(
+                board.store, record.instance_id, lambda now: _restored(now, sizes, is_started=input.was_running)
+            )
             entry = board.store.get(SNAPSHOTS, record.id)
             if entry is not None:
                 await board.store.commit(*parts.make_current(input, entry.value))
@@ -248,9 +250,10 @@ class RestoreSnapshotWorkflow:
         ]
 
 
-def _with_sizes(record: InstanceRecord, sizes: Mapping[str, int]) -> InstanceRecord:
+def _restored(record: InstanceRecord, sizes: Mapping[str, int], *, is_started: bool) -> InstanceRecord:
+    """Return the record with the disks' sizes of then; what is started again is wanted running, also if it paused."""
     disks = [structs.replace(disk, size_bytes=sizes.get(disk.volume_id, disk.size_bytes)) for disk in record.disks]
-    return structs.replace(record, disks=disks)
+    return structs.replace(record, disks=disks, desired=DesiredState.RUNNING if is_started else record.desired)
 
 
 def grave_of(record: SnapshotRecord, parts: SnapshotParts) -> Tombstone:
