@@ -130,7 +130,8 @@ def addresses_of(interfaces: object) -> list[str]:
         listed = _mapping(interface).get("ip-addresses")
         for entry in listed if isinstance(listed, list) else []:
             with suppress(ValueError):
-                address = ipaddress.ip_address(str(_mapping(entry).get("ip-address"))[:64])
+                # Without its zone, which may be any text at all.
+                address = ipaddress.ip_address(str(_mapping(entry).get("ip-address"))[:64].partition("%")[0])
                 if not address.is_loopback and not address.is_link_local:
                     found.append(str(address))
     return list(dict.fromkeys(found))[:MAX_ADDRESSES]

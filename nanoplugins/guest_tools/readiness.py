@@ -226,7 +226,8 @@ def _v1(lines: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    return [clean(str(item)) for item in value[:MAX_ERRORS]] if isinstance(value, list) else []
+    # Texts only: the text of a list in lists in lists takes a recursion of its own.
+    return [clean(item) for item in value[:MAX_ERRORS] if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _kib(text: str | None) -> int | None:

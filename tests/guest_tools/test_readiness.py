@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from nanocore.capabilities.guest import StageState
 from nanocore.wire import encode_json
 from nanoplugins.guest_tools.agent import addresses_of
-from nanoplugins.guest_tools.readiness import MAX_ERROR_LENGTH, Verdict, judge, parse, silent
+from nanoplugins.guest_tools.readiness import MAX_ERROR_LENGTH, Probe, Verdict, judge, parse, silent
+from nanoplugins.guest_tools.signal import listen
 
 DONE = {"errors": [], "start": 100.0, "finished": 101.5}
 KEYS = ("init-local", "init", "modules-config", "modules-final")
@@ -150,7 +153,8 @@ def test_addresses_are_those_that_reach_the_guest() -> None:
         {
             "name": "eth0",
             "ip-addresses": [
-                {"ip-address": each} for each in ("10.0.0.5", "fe80::1", "fd00::5", "<script>", 7, "10.0.0.5")
+                {"ip-address": each}
+                for each in ("10.0.0.5", "fe80::1%eth0", "fd00::5%\x1b[31m", "<script>", 7, "10.0.0.5")
             ],
         },
         "nonsense",
@@ -159,3 +163,35 @@ def test_addresses_are_those_that_reach_the_guest() -> None:
     found = addresses_of(interfaces)
     assert found[:2] == ["10.0.0.5", "fd00::5"]
     assert len(found) == 32
+
+
+def test_reports_in_a_flood_are_not_all_read(tmp_path: Path) -> None:
+    """A guest can write far faster than anybody could take its words apart."""
+    flood = printout(presence="disabled") * 100 + printout()
+
+    async def run() -> list[Probe]:
+        found: list[Probe] = []
+        last = asyncio.Event()
+
+        async def write(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(flood.encode())
+            await writer.drain()
+            await last.wait()
+            writer.close()
+
+        def heard(probe: Probe) -> None:
+            found.append(probe)
+            if probe.has_cloud_init:
+                last.set()
+
+        async with await asyncio.start_unix_server(write, str(tmp_path / "port")):
+            listener = asyncio.create_task(listen(tmp_path / "port", heard))
+            async with asyncio.timeout(60):
+                await last.wait()
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+        return found
+
+    found = asyncio.run(run())
+    assert found[-1].is_over
+    assert len(found) <= 4
