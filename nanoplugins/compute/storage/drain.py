@@ -181,25 +181,33 @@ class Drain:
         )
 
     def _target(self, volume: Volume) -> StoragePathRecord:
-        """Return the enabled path of the same cell and storage pool with the most free space."""
-        path = self._input.path
-        cell = self._parts.board.cells.find(path.node_id)
-        told = {} if cell is None else {told.path: told for told in cell.report.storage_paths}
-        fits = [
-            (told[known.path].total_bytes - told[known.path].used_bytes, known.id, known)
-            for known in get_pool(self._parts.board.store, self._input.pool_id).value.paths
-            if known.node_id == path.node_id
-            and known.id != path.id
-            and known.is_enabled
-            and not known.is_draining
-            and known.path in told
-            and told[known.path].reason is None
-        ]
-        if not fits:
+        pool = get_pool(self._parts.board.store, self._input.pool_id).value
+        found = find_target(self._parts.board, pool, self._input.path, volume)
+        if found is None:
             raise NanoError(
                 ErrorCode.NO_CAPACITY, f"no other path of the storage pool can take volume {volume.name} now"
             )
-        return max(fits)[2]
+        return found
+
+
+def find_target(
+    board: Board, pool: StoragePoolRecord, path: StoragePathRecord, volume: Volume
+) -> StoragePathRecord | None:
+    """Return the enabled path of the same cell with the most free space, if what the volume uses fits there."""
+    cell = board.cells.find(path.node_id)
+    told = {} if cell is None else {told.path: told for told in cell.report.storage_paths}
+    fits = [
+        (told[known.path].total_bytes - told[known.path].used_bytes, known.id, known)
+        for known in pool.paths
+        if known.node_id == path.node_id
+        and known.id != path.id
+        and known.is_enabled
+        and not known.is_draining
+        and known.path in told
+        and told[known.path].reason is None
+    ]
+    free, _, found = max(fits, default=(0, "", None))
+    return found if free >= (volume.used_bytes or 0) else None
 
 
 def volumes_on(parts: VolumeParts, path: StoragePathRecord) -> list[Volume]:

@@ -15,6 +15,8 @@ from nanocore.contracts.operation import Workflow
 from nanocore.contracts.plugin import PluginContext
 from nanocore.errors import NanoError
 from nanocore.ids import NodeId, SnapshotId, StepKey, VolumeId
+from nanocore.model.storage_pool import StoragePathRecord, StoragePoolRecord
+from nanocore.model.volume import Volume
 from nanoplugins.compute.board import Board
 from nanoplugins.compute.config import ComputeConfig
 from nanoplugins.compute.storage.board import StorageBoard
@@ -25,6 +27,7 @@ from nanoplugins.compute.storage.drain import (
     DrainInput,
     DrainPathWorkflow,
     MoveVolumeWorkflow,
+    find_target,
     volumes_on,
     waits_because,
 )
@@ -154,11 +157,15 @@ class Storage:
             for path in entry.value.paths:
                 if not path.is_draining or self._is_draining_now(path.id):
                     continue
-                left = volumes_on(self._parts, path)
-                if any(waits_because(self._board, volume) is None for volume in left):
+                # What nothing can be done about now would begin an operation at every look.
+                if any(self._can_move(entry.value, path, volume) for volume in volumes_on(self._parts, path)):
                     await self._context.operations.run(
                         DRAIN, DrainInput(pool_id=entry.value.id, path=path, previous=path)
                     )
+
+    def _can_move(self, pool: StoragePoolRecord, path: StoragePathRecord, volume: Volume) -> bool:
+        is_free = waits_because(self._board, volume) is None
+        return is_free and find_target(self._board, pool, path, volume) is not None
 
     def _is_draining_now(self, path_id: str) -> bool:
         return self._context.operations.find_running(ResourceRef(kind="storage_path", id=path_id)) is not None
