@@ -41,7 +41,8 @@ class Watch:
     """Asks gently: only running guests, a few at a time, ready ones seldom."""
 
     name = "guest_tools.watch"
-    after: tuple[str, ...] = ("agent.drivers",)
+    after: tuple[str, ...] = ("agent.drivers", "compute")
+    """A core in this same process never "comes back": what it is told before it knows its cells would be lost."""
 
     def __init__(self, context: PluginContext, seeds: Seeds) -> None:
         self._context = context
