@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import re
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 
 from nanocore.testing.kernel_process import SIM_CONFIG, KernelProcess, wait_until
+from nanoplugins.webportal.build import UI
 from tests.system import real
 from tests.webportal.pages import WIDE, Look, Portal, launch, portal
-from tests.webportal.people import MIB, ask, people
+from tests.webportal.people import MIB, ask, people, small_image
 from tests.webportal.test_portal import ARTEFACTS, base_url, log_in
 
 pytestmark = [
@@ -21,6 +26,7 @@ pytestmark = [
     pytest.mark.needs("chromium", "node"),
     pytest.mark.timeout(900),
 ]
+IMPORTS = '\n[images]\nimport_allowed_networks = ["127.0.0.0/8"]\n'
 SLOW = 60_000
 """Milliseconds that an operation may take on a busy machine."""
 
@@ -38,7 +44,7 @@ def browser() -> Iterator[Browser]:
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
     """A simulated node with one of everything."""
     folder = tmp_path_factory.mktemp("flows")
-    process = KernelProcess(folder, SIM_CONFIG.replace('"-webportal"', '"-kvm"'))
+    process = KernelProcess(folder, SIM_CONFIG.replace('"-webportal"', '"-kvm"') + IMPORTS)
     process.start()
     try:
         process.wait_ready()
@@ -262,3 +268,138 @@ def test_search_finds_and_goes_there(kernel: KernelProcess, tab: Portal) -> None
     assert real.instance_of(kernel, "web-2")["id"] in tab.page.url
     ask(kernel, f"/instances/{real.instance_of(kernel, 'web-2')['id']}", method="PATCH", description="found")
     expect(tab.page.get_by_text("found", exact=True)).to_be_visible()
+
+
+@pytest.fixture
+def web_site(tmp_path: Path) -> Iterator[str]:
+    """A web site with a disk image."""
+    (tmp_path / "site").mkdir()
+    small_image(tmp_path).rename(tmp_path / "site" / "a.qcow2")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "site")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_images_are_imported_and_built_and_copies_removed(kernel: KernelProcess, tab: Portal, web_site: str) -> None:
+    page = tab.page
+    dialog = page.get_by_role("dialog")
+    tab.open("/disk-images")
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("menuitem", name="Import from URL").click()
+    dialog.get_by_label("Name", exact=True).fill("fetched")
+    dialog.get_by_label("Address", exact=True).fill(f"{web_site}/a.qcow2")
+    dialog.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("row").filter(has_text="fetched")).to_contain_text("Ready", timeout=SLOW)
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("menuitem", name="Build from instance").click()
+    dialog.get_by_label("Name", exact=True).fill("built")
+    choose(tab, dialog, "Instance", "database")
+    dialog.get_by_role("button", name="Build", exact=True).click()
+    expect(page.get_by_role("row").filter(has_text="built")).to_contain_text("Ready", timeout=SLOW)
+    needed = kernel.client.get("/disk-images", name="debian-12")["items"][0]["id"]
+    tab.open(f"/disk-images/{needed}")
+    page.get_by_role("button", name="Remove copy: core-1").click()
+    expect(page.get_by_text("it is needed on that cell")).to_be_visible(timeout=SLOW)
+    tab.faults.found.clear()  # the refusal is told as 409
+
+
+def test_an_instance_is_cloned_and_rebuilt(kernel: KernelProcess, tab: Portal) -> None:
+    page = tab.page
+    dialog = page.get_by_role("dialog")
+    tab.open(f"/instances/{real.instance_of(kernel, 'database')['id']}")
+    pick(tab, "Clone")
+    dialog.get_by_label("Name", exact=True).fill("copied")
+    dialog.get_by_role("button", name="Clone", exact=True).click()
+    expect(dialog).to_have_count(0)
+    id = wait_until(lambda: kernel.client.get("/instances", name="copied")["items"], seconds=60, what="the clone")[0][
+        "id"
+    ]
+    wait_until(
+        lambda: kernel.client.get(f"/instances/{id}")["state"]["observed"] == "stopped", seconds=60, what="its disks"
+    )
+    tab.open(f"/instances/{id}")
+    pick(tab, "Rebuild")
+    dialog.get_by_role("button", name="Rebuild", exact=True).click()
+    expect(dialog).to_have_count(0)
+    wait_until(
+        lambda: kernel.client.get("/operations", kind="instance.rebuild", state="succeeded")["items"],
+        seconds=60,
+        what="the rebuild",
+    )
+    kernel.client.wait(kernel.client.request("DELETE", f"/instances/{id}"))
+
+
+def pick(tab: Portal, *path: str) -> None:
+    """Take an entry of the menu of an instance."""
+    tab.page.get_by_role("button", name="More actions").click()
+    for name in path:
+        tab.page.get_by_role("menuitem", name=name).click()
+
+
+def row_action(tab: Portal, row: Locator, name: str) -> None:
+    """Take an entry of the menu of a row."""
+    row.get_by_role("button", name=re.compile("^Actions of")).click()
+    tab.page.get_by_role("menuitem", name=name).click()
+
+
+def test_disks_and_network_cards_change_while_it_runs(kernel: KernelProcess, tab: Portal) -> None:
+    id = real.instance_of(kernel, "web-1")["id"]
+    page = tab.page
+    dialog = page.get_by_role("dialog")
+    tab.open(f"/instances/{id}?tab=disks")
+    page.get_by_role("button", name="Add disk").click()
+    dialog.get_by_label("Name", exact=True).fill("logs")
+    dialog.get_by_label("Size (GiB)").fill("0.0625")
+    dialog.get_by_role("button", name="Add disk").click()
+    row = page.get_by_role("row").filter(has_text="logs")
+    expect(row).to_contain_text("64 MiB", timeout=SLOW)
+    row_action(tab, row, "Edit or resize")
+    dialog.get_by_label("Size (GiB)").fill("0.125")
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("128 MiB", timeout=SLOW)
+    row_action(tab, row, "Detach")
+    dialog.get_by_role("button", name="Detach").click()
+    expect(row).to_have_count(0, timeout=SLOW)
+    assert kernel.client.get("/volumes", name="logs")["items"][0]["instance_id"] is None
+    tab.open(f"/instances/{id}?tab=network")
+    page.get_by_role("button", name="Add network card").click()
+    choose(tab, dialog, "Network", "inner")
+    choose(tab, dialog, "Security policy", "web")
+    dialog.get_by_role("button", name="Add", exact=True).click()
+    card = page.get_by_role("row").filter(has_text="inner")
+    expect(card).to_contain_text("web", timeout=SLOW)
+    row_action(tab, card, "Change security policy")
+    choose(tab, dialog, "Security policy", "None")
+    dialog.get_by_role("button", name="Save").click()
+    expect(card).not_to_contain_text("web", timeout=SLOW)
+    row_action(tab, card, "Remove")
+    dialog.get_by_role("button", name="Remove").click()
+    expect(card).to_have_count(0, timeout=SLOW)
+
+
+def test_a_guest_gets_a_password_and_a_host_name(kernel: KernelProcess, tab: Portal) -> None:
+    id = real.instance_of(kernel, "web-1")["id"]
+    page = tab.page
+    dialog = page.get_by_role("dialog")
+    tab.open(f"/instances/{id}?tab=guest")
+    page.get_by_role("button", name="Set password").click()
+    dialog.get_by_label("New password").fill("Secret-word-7")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    page.get_by_role("button", name="Set host name").click()
+    dialog.get_by_label("Host name").fill("shop")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("shop", exact=True)).to_be_visible(timeout=SLOW)
+    assert kernel.client.get(f"/instances/{id}/guest")["facts"]["hostname"] == "shop"
+
+
+def test_every_operation_so_far_has_a_name_in_both_languages(kernel: KernelProcess) -> None:
+    kinds = {item["kind"].replace(".", "_") for item in kernel.client.items("/operations")}
+    assert len(kinds) >= 5
+    for language in ("en", "zh-CN"):
+        file = UI / "src" / "locales" / language / "operations.json"
+        assert kinds <= json.loads(file.read_text(encoding="utf-8"))["kinds"].keys(), language

@@ -3,10 +3,15 @@ import { useEffect, type RefObject } from "react";
 
 const FOCUS_MS = 50;
 
+/** Whether somebody is in a field of the dialog already: what is typed must not land in another. */
+const isInField = () => document.activeElement?.matches("[role=dialog] form *") ?? false;
+
 /** After a dialog has taken the focus for its close button. */
 export function useFocusInDialog(target: RefObject<{ focus(): void } | null>): void {
   useEffect(() => {
-    const timer = window.setTimeout(() => target.current?.focus(), FOCUS_MS);
+    const timer = window.setTimeout(() => {
+      if (!isInField()) target.current?.focus();
+    }, FOCUS_MS);
     return () => window.clearTimeout(timer);
   }, [target]);
 }
@@ -28,7 +33,9 @@ export function useFocusInvalidInDialog(error: unknown): void {
 export function useFocusFirstInDialog(): void {
   useEffect(() => {
     const first = "[role=dialog] form :is(input:not([type=hidden]), textarea, button)";
-    const timer = window.setTimeout(() => document.querySelector<HTMLElement>(first)?.focus(), FOCUS_MS);
+    const timer = window.setTimeout(() => {
+      if (!isInField()) document.querySelector<HTMLElement>(first)?.focus();
+    }, FOCUS_MS);
     return () => window.clearTimeout(timer);
   }, []);
 }
