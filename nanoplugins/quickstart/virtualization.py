@@ -51,13 +51,31 @@ def stop_libvirt(layout: Layout) -> str | None:
 
 
 def delete_run_folders() -> None:
-    """Remove what a libvirtd of ours left in ``/run``; nothing while one runs or keeps notes about a guest."""
-    if has_systemd() or any(path.exists() for path in SOCKETS):
+    """Remove what a libvirtd of ours left in ``/run``; nothing while one runs or keeps notes about a guest.
+
+    A folder that is removed takes along what is mounted on it in other mount namespaces: a private libvirtd's own.
+    """
+    if has_systemd() or any(path.exists() for path in SOCKETS) or is_mounted_on(LIBVIRT_RUN):
         return
     files = [path for path in LIBVIRT_RUN.rglob("*") if not path.is_dir()]
     if any(path.name not in RUN_LEFTOVERS for path in files):
         return
     shutil.rmtree(LIBVIRT_RUN, ignore_errors=True)
+
+
+def is_mounted_on(folder: Path) -> bool:
+    """Return whether any process of this machine, in whichever mount namespace, has something mounted on ``folder``."""
+    seen: set[int] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            namespace = (process / "ns" / "mnt").stat().st_ino
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="replace")
+            if any(line.split()[4] == str(folder) for line in mounts.splitlines()):
+                return True
+    return False
 
 
 def cut_power(layout: Layout) -> list[str]:

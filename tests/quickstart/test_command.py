@@ -11,6 +11,7 @@ import pytest
 from nanoplugins.quickstart.__main__ import main
 from nanoplugins.quickstart.layout import CHECKOUT, Layout
 from nanoplugins.quickstart.report import for_people, status_lines
+from nanoplugins.quickstart.virtualization import is_mounted_on
 
 STATUS = {
     "portal_url": "https://192.0.2.7:5870/",
@@ -35,6 +36,24 @@ def test_uninstall_of_nothing_is_fine_and_touches_no_foreign_file(tmp_path: Path
     (tmp_path / "var/lib/nano").mkdir(parents=True)
     assert main(["--uninstall", "--root", str(tmp_path)]) == 0
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["etc", "etc/passwd"]
+
+
+@pytest.mark.needs("namespaces")
+def test_what_is_mounted_in_another_namespace_is_seen(tmp_path: Path) -> None:
+    """Removing such a folder would take the mount away from the libvirtd that lives there."""
+    folder, source = tmp_path / "run", tmp_path / "private"
+    folder.mkdir()
+    source.mkdir()
+    assert not is_mounted_on(folder)
+    script = f"mount --bind {source} {folder} && echo mounted && read -r _"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mounted\n"
+        assert is_mounted_on(folder)
+        other.communicate("\n", timeout=10)
+    assert not is_mounted_on(folder)
 
 
 def test_core_that_shall_join_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
