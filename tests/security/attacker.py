@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import io
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -125,11 +126,24 @@ def plausible(kind: type[Any]) -> bytes:
     return msgspec.msgpack.encode(values)
 
 
+TEXTS = (new_id(), "/a/path", "a-name", "0" * 64)
+"""One of these fits every pattern."""
+
+
 def _something(kind: Any) -> Any:
     schema = msgspec.json.schema(kind)
     while "$ref" in schema:
         schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
     if "enum" in schema:
         return schema["enum"][0]
-    known = {"string": new_id(), "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
+    least = schema.get("minimum", 1)
+    text = next((text for text in TEXTS if re.search(schema.get("pattern", ""), text)), new_id())
+    known = {
+        "string": text[: schema.get("maxLength")],
+        "integer": least,
+        "number": 1.0,
+        "boolean": True,
+        "array": [],
+        "object": {},
+    }
     return known.get(schema.get("type", ""), new_id())

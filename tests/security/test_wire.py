@@ -28,7 +28,7 @@ from tests.security.site import Site
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
-FOR_CELLS = {"membership.hello", "images.read_image"}
+FOR_CELLS = {"membership.hello", "images.read_image", "images.list_needed_images"}
 """All that a cell may ask of a core."""
 PUBLIC_FOR_FRONTENDS = {"identity.create_session"}
 
