@@ -22,6 +22,7 @@ FOLDER_MODE = 0o711
 MAX_SOCKET_PATH = 107
 """Linux' limit of a UNIX socket's path."""
 SIGNAL_NAME_LENGTH = 12
+PARTIAL = ".partial"
 
 
 class Seeds:
@@ -58,7 +59,7 @@ class Seeds:
         parse_id(message.id)
         fail_point(f"cell/{message.op}/received")
         self._file(message.id).unlink(missing_ok=True)
-        self._file(message.id).with_suffix(".partial").unlink(missing_ok=True)
+        self._file(message.id).with_suffix(PARTIAL).unlink(missing_ok=True)
         (self._context.paths.run / message.id.replace("-", "")[:SIGNAL_NAME_LENGTH]).unlink(missing_ok=True)
         fail_point(f"cell/{message.op}/done")
 
@@ -69,7 +70,9 @@ class Seeds:
         return SeedPaths(seed_path=str(self._file(message.id)), signal_path=None if signal is None else str(signal))
 
     async def _list(self, _message: ListSeeds, _call: Call) -> SeedList:
-        return SeedList(ids=[InstanceId(file.stem) for file in self._folder().glob("*.iso")])
+        # One that a kill left half-written counts: whoever lists them for what is to be deleted must learn of it.
+        files = [file for kind in ("*.iso", f"*{PARTIAL}") for file in self._folder().glob(kind)]
+        return SeedList(ids=[InstanceId(id) for id in sorted({file.stem for file in files})])
 
     def _write(self, message: EnsureSeed) -> None:
         content = iso.build(seed_files(message))
@@ -77,7 +80,7 @@ class Seeds:
         folder.mkdir(exist_ok=True)
         for each in (self._context.paths.state, self._context.paths.run, folder):
             each.chmod(FOLDER_MODE)
-        partial = self._file(message.id).with_suffix(".partial")
+        partial = self._file(message.id).with_suffix(PARTIAL)
         partial.unlink(missing_ok=True)
         # Made narrow from the first moment, and renamed when whole: a running guest keeps the file that it has.
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

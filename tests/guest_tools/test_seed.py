@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from email import message_from_string
 from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pycdlib
 import pytest
@@ -12,12 +16,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocore.capabilities.guest import MAX_USER_DATA_BYTES, EnsureSeed, SeedNic, UserDataKind
+from nanocore.capabilities.guest import (
+    MAX_USER_DATA_BYTES,
+    DeleteSeed,
+    EnsureSeed,
+    ListSeeds,
+    SeedNic,
+    UserDataKind,
+)
+from nanocore.contracts.handler import Call
+from nanocore.contracts.plugin import PluginContext, PluginPaths
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import InstanceId, StepKey
+from nanocore.ids import InstanceId, StepKey, new_id
 from nanocore.model.instance import CloudInit
 from nanoplugins.guest_tools import iso
 from nanoplugins.guest_tools.seed import MERGE, cloud_config, network_config, seed_files, user_data
+from nanoplugins.guest_tools.seeds import Seeds
 from nanoplugins.guest_tools.user_data import check
 
 ID = InstanceId("2c4f9a31-6f0e-4a55-9b0e-0f6f5a2f7a10")
@@ -47,6 +61,26 @@ def message(**cloud_init: object) -> EnsureSeed:
         cloud_init=CloudInit(**cloud_init),
         nics=nics,  # type: ignore[arg-type]
     )
+
+
+def test_a_half_written_seed_is_listed_until_it_is_deleted(tmp_path: Path) -> None:
+    context = SimpleNamespace(paths=PluginPaths(state=tmp_path, run=tmp_path))
+    handlers = {handler.message: handler.call for handler in Seeds(cast("PluginContext", context)).handlers()}
+    whole, half = InstanceId(new_id()), InstanceId(new_id())
+    folder = tmp_path / "seeds"
+    folder.mkdir()
+    for name in (f"{whole}.iso", f"{whole}.partial", f"{half}.partial"):
+        (folder / name).touch()
+
+    async def main() -> None:
+        call = cast("Call", None)
+        assert (await handlers[ListSeeds](ListSeeds(), call)).ids == sorted([whole, half])
+        for id in (whole, half):
+            await handlers[DeleteSeed](DeleteSeed(step_key=StepKey("key"), id=id), call)
+        assert (await handlers[ListSeeds](ListSeeds(), call)).ids == []
+        assert list(folder.iterdir()) == []
+
+    asyncio.run(main())
 
 
 def test_a_user_of_ones_own_has_keys_hash_and_sudo() -> None:
