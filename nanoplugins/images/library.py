@@ -21,6 +21,7 @@ from nanoplugins.images.records import IMAGES, NAMES, NOUNS, WORDS, NameRecord, 
 
 MAX_TAG_LENGTH = 100
 NAMING_ATTEMPTS = 8
+CHANGE_ATTEMPTS = 8
 ANY_STATE = frozenset(ImageState)
 UNFINISHED = frozenset({ImageState.UPLOADING, ImageState.CREATING, ImageState.INSPECTING})
 
@@ -127,14 +128,22 @@ class ImageLibrary:
 
     async def change(self, id: ImageId, states: Collection[ImageState], **fields: Any) -> ImageRecord:  # noqa: ANN401
         """Replace fields of a record that is in one of ``states``; durable on return."""
-        self.require(id, states)
-        entry = self._store.get(IMAGES, id)
-        if entry is None:
-            raise NanoError(ErrorCode.NOT_FOUND, f"there is no image with id {id}")
-        record = structs.replace(entry.value, **fields)
-        await self._store.commit(Put(IMAGES, id, record, expect=entry.revision))
-        self._show(record)
-        return record
+        for attempt in range(CHANGE_ATTEMPTS):
+            self.require(id, states)
+            entry = self._store.get(IMAGES, id)
+            if entry is None:
+                break
+            record = structs.replace(entry.value, **fields)
+            try:
+                await self._store.commit(Put(IMAGES, id, record, expect=entry.revision))
+            except NanoError as error:
+                # Somebody else was quicker, with other fields: a new description must not fail an upload.
+                if error.code is not ErrorCode.CONFLICT or attempt == CHANGE_ATTEMPTS - 1:
+                    raise
+            else:
+                self._show(record)
+                return record
+        raise NanoError(ErrorCode.NOT_FOUND, f"there is no image with id {id}")
 
     async def describe(self, kind: ImageKind, id: ImageId, texts: Texts) -> DiskImage | MediaImage:
         """Change what is said of an image."""

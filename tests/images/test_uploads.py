@@ -183,6 +183,18 @@ def test_an_image_whose_making_was_given_up_is_deleted(node: MakeNode) -> None:
     asyncio.run(main())
 
 
+def test_changes_at_one_moment_do_not_fail_each_other(node: MakeNode, raw: bytes) -> None:
+    async def main() -> None:
+        async with node().running() as core:
+            id = await core.create("disk", len(raw))
+            texts = [UpdateDiskImage(id=id, description="one"), UpdateDiskImage(id=id, tags=["two"])]
+            await asyncio.gather(core.append(id, 0, raw), *(core.call(text) for text in texts))
+            image = await core.wait(id)
+            assert (image.state, image.description, image.tags) == (ImageState.READY, "one", ["two"])
+
+    asyncio.run(main())
+
+
 def test_wrong_offset_says_where_to_go_on(node: MakeNode, raw: bytes) -> None:
     async def main() -> None:
         async with node().running() as core:
