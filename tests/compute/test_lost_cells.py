@@ -9,13 +9,17 @@ from typing import Any, cast
 
 from nanocore.capabilities.hypervisor import CellReport, DefineGuest, Inventory
 from nanocore.capabilities.network import DeletePort
-from nanocore.capabilities.storage import DeleteVolume
+from nanocore.capabilities.storage import DefinePaths, DeleteVolume
+from nanocore.capabilities.storage_pools import ActOnPath
+from nanocore.contracts.handler import Call
 from nanocore.contracts.node import NodeInfo, NodeRole
 from nanocore.contracts.operation import Step, StepContext
 from nanocore.contracts.plugin import PluginContext
+from nanocore.contracts.state_store import Put
 from nanocore.errors import ErrorCode, NanoError
-from nanocore.ids import ImageId, NetworkId, StepKey, VolumeId, new_id
+from nanocore.ids import ImageId, NetworkId, StepKey, StoragePoolId, VolumeId, new_id
 from nanocore.model.instance import DiskRecord, NicRecord
+from nanocore.model.storage_pool import StoragePathRecord, StoragePoolRecord
 from nanocore.testing.fake_clock import FakeClock
 from nanocore.testing.memory_store import MemoryStore
 from nanocore.wire import structs
@@ -24,6 +28,7 @@ from nanoplugins.compute.rebuild import RebuildInput, RebuildWorkflow
 from nanoplugins.compute.reconcile import Plan, plan
 from nanoplugins.compute.records import INSTANCES, TOMBSTONES
 from nanoplugins.compute.sources import SourceImage
+from nanoplugins.compute.storage.records import STORAGE_POOLS
 from nanoplugins.sim.storage import SimStorage
 from tests.compute.storage_bench import NODE, StorageBench, storage_bench
 
@@ -82,6 +87,22 @@ def test_the_port_of_a_card_that_was_removed_or_never_came_is_cleared() -> None:
         stranger = new_id()
         ports = [removed.nic.id, undone.nic.id, stranger]
         assert wanted_of(bench, ports=ports).delete_ports == [removed.nic.id, undone.nic.id]
+
+    on_lost_cell(work)
+
+
+def test_a_path_is_disabled_and_the_cell_learns_it_later() -> None:
+    async def work(bench: StorageBench) -> None:
+        path = StoragePathRecord(id=new_id(), node_id=NODE, path="/srv/nano")
+        pool = StoragePoolRecord(
+            id=StoragePoolId(new_id()), name="fast", paths=[path], created_at=bench.context.clock.now()
+        )
+        await bench.context.store.commit(Put(STORAGE_POOLS, pool.id, pool))
+        bench.context.answer(_nothing, DefinePaths)
+        handlers = {handler.message: handler.call for handler in bench.storage.handlers()}
+        message = ActOnPath(id=pool.id, path_id=path.id, action="disable")
+        shown = await handlers[ActOnPath](message, cast("Call", SimpleNamespace(actor=None)))
+        assert [each.is_enabled for each in shown.paths] == [False]
 
     on_lost_cell(work)
 

@@ -207,7 +207,8 @@ class StoragePools:
         is_enabled = PATH_ACTIONS[message.action]
         is_draining = path.is_draining and not is_enabled
         await set_path(self._board, message.id, path.id, is_enabled=is_enabled, is_draining=is_draining)
-        await self._parts.define_paths(path.node_id)
+        # What is committed counts: a lost cell learns of it when it comes back.
+        await self._parts.cell.unless_lost(path.node_id, self._parts.define_paths(path.node_id))
         return self._view(message.id)
 
     async def _drain_path(self, message: DrainPath, call: Call) -> Operation:
