@@ -12,6 +12,7 @@ from nanocore.errors import ErrorCode, NanoError
 from nanocore.ids import parse_id, parse_name
 from nanocore.model.network import NetworkMode
 from nanoplugins.network_bridge import policies
+from nanoplugins.network_bridge.names import MAC_PREFIX, is_own
 
 A = TypeVar("A")
 
@@ -25,6 +26,9 @@ def check(network: NetworkSpec, port: PortSpec) -> None:
     parse_id(port.nic_id, field="port.nic_id")
     parse_name(port.hostname, field="port.hostname")
     _require(bool(_MAC.fullmatch(port.mac)), "port.mac", "must be six lower-case hexadecimal pairs", port.mac)
+    # A card with the gateway's own address would get what the others send there, or have it go round.
+    is_bridges = port.mac.startswith(MAC_PREFIX)
+    _require(not is_bridges, "port.mac", f"must not begin with {MAC_PREFIX} as those of the bridges do", port.mac)
     if network.mode is NetworkMode.BRIDGE:
         _check_bridge(network, port)
     else:
@@ -37,6 +41,9 @@ def check(network: NetworkSpec, port: PortSpec) -> None:
 def _check_bridge(network: NetworkSpec, port: PortSpec) -> None:
     is_name = bool(_INTERFACE.fullmatch(network.interface)) and network.interface not in (".", "..")
     _require(is_name, "network.interface", "must be a device's name", network.interface)
+    # On another network's bridge the card would be beside that network's rules.
+    own = is_own(network.interface)
+    _require(not own, "network.interface", "must be a device of the LAN, not one that Nano made", network.interface)
     _require(not port.addresses, "port.addresses", "are the LAN's business in mode bridge", ", ".join(port.addresses))
     if port.policy is not None:
         raise NanoError(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from nanocore.ids import NetworkId, NodeId
 
 BRIDGE_PREFIX = "nb"
 DEVICE_PREFIX = "nt"
+MAC_PREFIX = "02:6e"
+"""Of the bridges' own addresses."""
 TABLE_PREFIX = "nano_"
+_OWN_DEVICE = re.compile(rf"{BRIDGE_PREFIX}[0-9a-f]{{8}}|{DEVICE_PREFIX}[0-9a-f]{{12}}")
 IPV6_ROUTER = "fe80::1"
 """The bridge's own link-local address, the same everywhere, so that rules can name it."""
 
@@ -42,7 +46,12 @@ class NetworkNames:
     def mac(self) -> str:
         """The bridge's own address: fixed, as the kernel would change it with every card that comes and goes."""
         pairs = [self.digest[i : i + 2] for i in range(0, 8, 2)]
-        return ":".join(["02", "6e", *pairs])
+        return ":".join([MAC_PREFIX, *pairs])
+
+
+def is_own(device: str) -> bool:
+    """Return whether a device is a bridge or a guest's tap of this plugin, by its name."""
+    return bool(_OWN_DEVICE.fullmatch(device))
 
 
 def device_name(nic_id: str) -> str:
