@@ -116,9 +116,11 @@ class _Delete:
         entry = self._board.store.get(INSTANCES, id)
         if entry is not None:
             now = self._context.clock.now()
+            # Disks that are kept on a lost cell still have them; without kept disks nothing has.
+            snapshots = [snapshot.id for snapshot in snapshots_of(self._board.store, id)]
             # As it is now: a new name may have been on its way to the store when deletion was asked for.
             await self._board.store.commit(
-                *forget_instance(entry.value, now),
+                *forget_instance(entry.value, now, snapshots=snapshots),
                 *release_kept(entry.value, now),
                 *forget_snapshots(self._board.store, id),
             )

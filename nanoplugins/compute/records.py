@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -101,13 +101,16 @@ async def change_instance(
     return get_instance(store, id)
 
 
-def forget_instance(record: InstanceRecord, at: datetime) -> list[Put | Delete]:
-    """Return the changes that delete an instance's records and leave its tombstone."""
+def forget_instance(
+    record: InstanceRecord, at: datetime, *, snapshots: Sequence[SnapshotId] = ()
+) -> list[Put | Delete]:
+    """Return the changes that delete an instance's records and leave its tombstone, which names its ``snapshots``."""
     tombstone = Tombstone(
         id=record.id,
         name=record.name,
         volumes=[disk.volume_id for disk in record.disks],
         nics=[nic.id for nic in record.nics],
+        snapshots=[*snapshots],
         at=at,
     )
     return [
