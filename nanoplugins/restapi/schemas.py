@@ -13,6 +13,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from nanocore.errors import ErrorCode, NanoError
+from nanocore.ids import LABEL_PATTERN
 from nanocore.wire import Meta, Struct, UnsetType, structs
 
 MAX_INTEGER = 2**63 - 1
@@ -169,6 +170,8 @@ def _validators(metas: list[Meta]) -> list[validate.Validator]:
                 f"{meta.description} (pattern {meta.pattern})" if meta.description else f"Must match {meta.pattern}"
             )
             shown = wanted.replace("{", "{{").replace("}", "}}")  # marshmallow formats the text
+            if meta.pattern == LABEL_PATTERN:
+                shown = "Must be one line of printable characters"
             found.append(validate.Regexp(pattern, error=f"{shown}."))
     return found
 
