@@ -111,6 +111,9 @@ class Zone:
                     answer = client.request("DELETE", f"{path}/{item['id']}")
                     if isinstance(answer, dict) and "progress" in answer:
                         client.wait(answer)
+        for volume in client.items("/volumes"):
+            if volume["instance_id"] is None:  # kept when its instance went
+                client.wait(client.request("DELETE", f"/volumes/{volume['id']}"))
         if self.cell is not None:
             self.cell.stop()
             self.cell = None
