@@ -57,7 +57,7 @@ export function Basics({ templates = [], onTemplate, isTemplate = false, ...part
     hint: names.length > 1 ? names.slice(0, 3).join(", ") + (names.length > 3 ? " …" : "") : isTemplate ? undefined : t("create.nameHint"),
   };
   const fields: Field[] = isTemplate
-    ? [name, image, { key: "about", label: t("common:description") }]
+    ? [name, image, { key: "about", label: t("create.about") }]
     : [name, image, { key: "count", kind: "number", label: t("create.count"), hint: t("create.countHint") }];
   const choice: Field = {
     key: "template_id",

@@ -56,8 +56,8 @@ function NetworkDialog({ network, texts, onClose }: { network: Network | null; t
     label: t("networks.mode"),
     options: MODES.map((value) => ({ value, label: t(`modes.${value}`), description: t(`modeTexts.${value}`) })),
   };
-  const cidr: Field = { key: "cidr", label: t("networks.cidr"), placeholder: "10.80.0.0/24" };
-  const cidr6: Field = { key: "ipv6_cidr", label: t("networks.cidr6"), placeholder: "fd00:80::/64" };
+  const cidr: Field = { key: "cidr", label: t("networks.cidr"), placeholder: "10.80.0.0/24", hint: t("networks.cidrHint") };
+  const cidr6: Field = { key: "ipv6_cidr", label: t("networks.cidr6"), placeholder: "fd00:80::/64", hint: t("networks.cidr6Hint") };
   const device: Field = { key: "interface", label: t("networks.interface"), placeholder: "eno1", hint: t("networks.interfaceHint") };
   return (
     <FormDialog

@@ -39,6 +39,7 @@ export function SecurityPoliciesPage() {
         column.text<SecurityPolicy>("inbound", t("policies.inbound"), (row) => t(`policies.actions.${row.default_inbound}`), { shown: "always" }),
         column.text<SecurityPolicy>("outbound", t("policies.outbound"), (row) => t(`policies.actions.${row.default_outbound}`)),
         column.cell<SecurityPolicy>("rules", t("policies.rules"), (row) => <RuleLines rules={row.rules} />, { text: (row) => String(row.rules.length) }),
+        column.text<SecurityPolicy>("cards", t("policies.cards"), (row) => String(row.nics_attached)),
         column.description(),
         column.created(),
         column.id(),
@@ -52,7 +53,7 @@ function RuleLines({ rules }: { rules: PolicyRule[] }) {
   const { t } = useTranslation("network");
   if (rules.length === 0) return <>–</>;
   const line = (rule: PolicyRule) =>
-    [t(`policies.directions.${rule.direction}`), t(`policies.actions.${rule.action}`), rule.protocol, rule.ports, rule.remote].filter(Boolean).join(" ");
+    [t(`policies.directions.${rule.direction}`), t(`policies.actions.${rule.action}`), t(`policies.protocols.${rule.protocol}`), rule.ports, rule.remote].filter(Boolean).join(" ");
   return (
     <>
       {rules.slice(0, 3).map((rule, index) => (
