@@ -62,6 +62,17 @@ class LazyGroup(click.Group):
             return make(cmd_name) if target.endswith(":noun_group") else make()  # type: ignore[no-any-return]
         return _plugin_command(cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  click's
+        """Run a command; who gives an option of ``nano`` after the noun is told where it goes."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            own = {name for option in self.params for name in (*option.opts, *option.secondary_opts)}
+            if error.option_name not in own:
+                raise
+            text = f"{error.message} It goes before the noun: nano {error.option_name} … NOUN …"
+            raise click.NoSuchOption(error.option_name, text, ctx=error.ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         """Write the list without importing anything."""
         own = {name: command.get_short_help_str(60) for name, command in self.commands.items()}

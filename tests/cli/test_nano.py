@@ -77,6 +77,7 @@ def test_an_instance_from_upload_to_deletion(root: Path, tmp_path: Path) -> None
         (("api", "GET", "/nothing"), 3, ""),
         (("api", "POST", "/instances", "-d", "{"), 2, "no JSON"),
         (("nonsense",), 2, "No such command"),
+        (("instance", "list", "-o", "json"), 2, "before the noun: nano -o"),
     ],
 )
 def test_each_failure_has_its_exit_code_and_says_why(
