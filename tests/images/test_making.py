@@ -160,7 +160,7 @@ def test_what_is_refused_at_once(kernel: KernelProcess, qcow2: bytes) -> None:
     both = {"name": "x", "size_bytes": 5, "import_url": "http://example.org/"}
     refused(kernel, both, ErrorCode.INVALID_ARGUMENT, "exactly one")
     refused(kernel, {"name": "x", "import_url": "file:///etc/passwd"}, ErrorCode.INVALID_ARGUMENT, "http")
-    refused(kernel, {"name": "a\nb", "import_url": "http://example.org/"}, ErrorCode.INVALID_ARGUMENT, "printable")
+    refused(kernel, {"name": " a", "import_url": "http://example.org/"}, ErrorCode.INVALID_ARGUMENT, "printable")
     refused(kernel, {"name": "x"}, ErrorCode.INVALID_ARGUMENT, "exactly one", "/media-images")
     check_nothing_is_left(kernel, kept=1)
 
