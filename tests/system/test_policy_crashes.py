@@ -17,8 +17,6 @@ pytestmark = [
     pytest.mark.full,
     pytest.mark.process,
     pytest.mark.timeout(900),
-    # The client's library leaves a socket open after a connection that a dead node refused.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 WEB = {"direction": "inbound", "action": "accept", "protocol": "tcp", "ports": "80"}
 SSH = WEB | {"ports": "22"}
