@@ -22,6 +22,8 @@ def instance(kernel: KernelProcess) -> dict[str, Any] | None:
 
 
 def make(kernel: KernelProcess) -> None:
+    # A node that was just started gets no instance before its cell has said what it has.
+    wait_until(lambda: kernel.client.get("/nodes")["items"][0]["accelerator"], what="the cell's first report")
     image_id = kernel.client.get("/disk-images")["items"][0]["id"]
     kernel.client.wait(create(kernel, "web-1", image_id), timeout_seconds=30)
 
