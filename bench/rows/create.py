@@ -61,6 +61,14 @@ class ByHand:
         for name, text in (("name", f"hand-{id[:8]}"), ("uuid", id)):
             root.find(name).text = text  # type: ignore[union-attr]
         root.find("devices/disk/source").set("file", str(path))  # type: ignore[union-attr]
+        # What belongs to one guest alone: its tap device's name, and channels that end in a file of its own.
+        devices = root.find("devices")
+        for card in devices.iter("interface"):  # type: ignore[union-attr]
+            for target in card.findall("target"):
+                card.remove(target)
+        for channel in devices.findall("channel"):  # type: ignore[union-attr]
+            if channel.find("source") is not None:
+                devices.remove(channel)  # type: ignore[union-attr]
         octets = uuid.UUID(id).bytes[:3]
         root.find("devices/interface/mac").set("address", "52:54:00:" + octets.hex(":"))  # type: ignore[union-attr]
         return ET.tostring(root, encoding="unicode")

@@ -51,6 +51,8 @@ unix_sock_rw_perms = "0700"
 unix_sock_admin_perms = "0700"
 host_uuid = "{host_uuid}"
 """
+# A private one may be in a network namespace of its own, whose links only a sysfs that was mounted there shows;
+# in the machine's own network namespace that is there already, and mounting it again fails.
 # The device is bound read-only: root may write to a plain file, so libvirt would take it for a usable device.
 _SCRIPT = """\
 set -u
@@ -58,6 +60,8 @@ dir=$1; shift
 if [ "$1" = hide ]; then
   mount --bind "$dir/no-kvm" /dev/kvm && mount -o remount,bind,ro /dev/kvm || exit 1
 fi
+shift
+if [ "$1" = private ]; then mount -t sysfs sysfs /sys 2>/dev/null; fi
 shift
 while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done
 child=
@@ -221,7 +225,8 @@ class LibvirtDaemon:
         else:
             binds = [str(self.state_dir / "qemu.conf"), "/etc/libvirt/qemu.conf"]
         namespace = ["tini", "-s", "--", "unshare", "--mount", "--propagation", "slave", "--"]
-        arguments = [str(self.state_dir), "hide" if hides_kvm else "keep", *binds, "--"]
+        kind = "private" if self.is_private else "shared"
+        arguments = [str(self.state_dir), "hide" if hides_kvm else "keep", kind, *binds, "--"]
         return [*namespace, "/bin/sh", "-c", _SCRIPT, "nano-libvirtd", *arguments]
 
     def _spawn(self, command: list[str]) -> int:
