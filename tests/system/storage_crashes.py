@@ -66,13 +66,19 @@ def drain(kernel: KernelProcess) -> None:
     done(kernel, "POST", f"/storage-pools/{pool['id']}/paths/{own}/actions/drain")
 
 
+def with_paths(kernel: KernelProcess) -> dict[str, Any] | None:
+    """Return the one storage pool once its cell has told a path."""
+    pool: dict[str, Any] = kernel.client.get("/storage-pools")["items"][0]
+    return pool if pool["paths"] else None
+
+
 def reset(kernel: KernelProcess, more: str) -> None:
     """Have one running instance, no free volumes, and two paths, of which the second takes nothing new yet."""
     client = kernel.client
     delete(kernel)
     for item in list(client.items("/volumes")):
         done(kernel, "DELETE", f"/volumes/{item['id']}")
-    pool = client.get("/storage-pools")["items"][0]
+    pool = wait_until(lambda: with_paths(kernel), what="the cell to tell its paths")
     every = f"/storage-pools/{pool['id']}/paths"
     if len(pool["paths"]) == 1:
         added = {"node_id": pool["paths"][0]["node_id"], "path": more}
